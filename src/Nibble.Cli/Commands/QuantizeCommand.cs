@@ -5,31 +5,62 @@ using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Report;
 using Nibble.Formats.Gguf;
+using Nibble.Onnx.Quantization;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary><c>nibble quantize</c>: quantizes the matrices of a GGUF file, as llama.cpp's quantizer does.</summary>
+/// <summary><c>nibble quantize</c>: quantizes a file: the matrices of a GGUF file, as llama.cpp's quantizer does, or an ONNX graph.</summary>
 internal static class QuantizeCommand
 {
     public static Command Create(CommandHost host)
     {
-        var source = new Argument<string>("FILE") { Description = "A GGUF file with f32, f16 or bf16 matrices." };
+        var source = new Argument<string>("FILE") { Description = "A GGUF file with f32, f16 or bf16 matrices, or a float ONNX file." };
         var type = Mixture();
         var output = new Option<string>("--output", "-o") { Description = "Output file. It must not exist yet.", Required = true };
         var pure = new Option<bool>("--pure")
-        { Description = "Give all matrices the same type, including the head and others that llama.cpp gives more bits." };
-        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "Number of threads. Default: all cores.");
+        { Description = "GGUF only. Give all matrices the same type, including the head and others that llama.cpp gives more bits." };
+        var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "GGUF only. Number of threads. Default: all cores.");
         var importance = new Option<string>("--imatrix")
-        { Description = "Importance matrix from nibble imatrix or llama.cpp, which weights the error of each column. Low bit widths benefit from one." };
+        { Description = "GGUF only. Importance matrix from nibble imatrix or llama.cpp, which weights the error of each column. Low bit widths benefit from one." };
         var json = CommonOptions.Json();
+        var onnx = new OnnxQuantizeOptions();
         var command = new Command(
-            "quantize", "Quantize a GGUF file to another type, tensor by tensor, as llama.cpp's quantizer does.") { source, type, output, importance, pure,
-            threads, json };
+            "quantize", "Quantize a file: GGUF to another type, as llama.cpp's quantizer does, or ONNX to INT8 or to 4-bit weights for ONNX Runtime.") { source,
+            output, type, importance, pure, threads, json };
+        foreach (var option in onnx.All)
+        {
+            command.Add(option);
+        }
+
+        command.Validators.Add(result =>
+        {
+            var isOnnx = result.GetResult(source)?.Tokens is [{ Value: var path }] && IsOnnx(path);
+            var foreign = isOnnx ? [type, importance, pure, threads] : onnx.All;
+            foreach (var option in foreign.Where(option => result.GetResult(option) is { Implicit: false }))
+            {
+                result.AddError($"{option.Name} is for {(isOnnx ? "GGUF" : "ONNX")} files, but FILE is {(isOnnx ? "an ONNX" : "a GGUF")} file; remove it.");
+            }
+
+            if (!isOnnx && result.GetResult(type) is null)
+            {
+                result.AddError($"A GGUF file needs {type.Name}: the type of its matrices.");
+            }
+        });
         command.SetAction(parsed =>
         {
             var started = Stopwatch.GetTimestamp();
             var path = parsed.GetValue(output)!;
             OutputPlace.RequireNewFile(path);
+            if (IsOnnx(parsed.GetValue(source)!))
+            {
+                var model = parsed.GetValue(source)!;
+                var samples = onnx.OpenData(host, parsed, model);
+                var options = onnx.Read(host, parsed, samples);
+                var quantized = host.WithProgress(progress => OnnxQuantizer.Run(model, path, samples.Samples(), options, progress, host.Cancellation));
+                OnnxQuantizeReport.Write(host, parsed.GetValue(json), quantized, options, Stopwatch.GetElapsedTime(started).TotalSeconds);
+                return ExitCode.Done;
+            }
+
             var weights = parsed.GetValue(importance) is { } matrix ? ImportanceMatrix.Read(matrix) : null;
             var result = host.WithProgress(progress => GgufQuantizer.Run(
                 parsed.GetValue(source)!,
@@ -45,6 +76,8 @@ internal static class QuantizeCommand
         });
         return command;
     }
+
+    private static bool IsOnnx(string path) => path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase);
 
     private static void Report(CommandHost host, bool json, string path, GgufQuantization result, double seconds)
     {
@@ -97,8 +130,7 @@ internal static class QuantizeCommand
         var names = string.Join(", ", GgufMixture.All.Select(mixture => mixture.Name));
         return new("--type")
         {
-            Description = $"Matrix type or mixture of types: {names}.",
-            Required = true,
+            Description = $"GGUF only, required. Matrix type or mixture of types: {names}.",
             CustomParser = result =>
             {
                 if (result.Tokens is [{ Value: var text }] && GgufMixture.Find(text) is { } mixture)

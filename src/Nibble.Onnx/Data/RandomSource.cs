@@ -8,17 +8,19 @@ internal sealed class RandomSource : ISampleSource
     private readonly (GraphInput Input, TensorKind Kind, int[] Sizes)[] inputs;
     private readonly int count;
     private readonly int seed;
+    private readonly IReadOnlyList<NamedOnnxValue> constants;
 
     /// <summary>Random values.</summary>
     /// <param name="inputs">The inputs. A free batch axis is 1.</param>
     /// <param name="count">The number of samples.</param>
     /// <param name="seed">The same seed gives the same values.</param>
+    /// <param name="constants">Inputs that are the same in all samples.</param>
     /// <exception cref="NibbleException">An input has another free size, or an unsupported type.</exception>
-    public RandomSource(IReadOnlyList<GraphInput> inputs, int count, int seed)
+    public RandomSource(IReadOnlyList<GraphInput> inputs, int count, int seed, IReadOnlyList<NamedOnnxValue>? constants = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         this.inputs = [.. inputs.Select(input => (input, TensorKind.Of(input), input.FixedSizes("random data")))];
-        (this.count, this.seed) = (count, seed);
+        (this.count, this.seed, this.constants) = (count, seed, constants ?? []);
     }
 
     /// <inheritdoc/>
@@ -33,7 +35,7 @@ internal sealed class RandomSource : ISampleSource
         var random = new Random(seed);
         for (var i = 0; i < count; i++)
         {
-            yield return [.. inputs.Select(input => Sample(input.Input, input.Kind, input.Sizes, random))];
+            yield return [.. inputs.Select(input => Sample(input.Input, input.Kind, input.Sizes, random)), .. constants];
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
@@ -11,12 +12,12 @@ internal sealed class OnnxQuantization
     private readonly PreparedModel model;
     private readonly SampleSplit samples;
     private readonly OnnxQuantizationOptions options;
-    private readonly IProgress<OnnxProgress>? progress;
+    private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
     private readonly string source;
 
     public OnnxQuantization(
-        PreparedModel model, SampleSplit samples, OnnxQuantizationOptions options, IProgress<OnnxProgress>? progress, CancellationToken cancellation)
+        PreparedModel model, SampleSplit samples, OnnxQuantizationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         (this.model, this.samples, this.options, this.progress, this.cancellation) = (model, samples, options, progress, cancellation);
         source = Path.Combine(model.Folder, "float.onnx");
@@ -29,6 +30,7 @@ internal sealed class OnnxQuantization
         var quantizer = StaticQuantizer.Calibrate(model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
         var quantized = quantizer.Apply(_ => null);
         var path = Path.Combine(model.Folder, "quantized.onnx");
+        Describe(quantized.Graph, quantizer.Samples);
         OnnxWriter.Write(path, quantized.Graph.Model);
         using var single = Open(source, isDefault: true);
         using var result = Open(path, isDefault: true);
@@ -52,6 +54,20 @@ internal sealed class OnnxQuantization
             Timing = timing,
             GuardedChannels = quantized.GuardedChannels,
         };
+    }
+
+    /// <summary>Says in the file how it was made.</summary>
+    private void Describe(OnnxGraph graph, int calibrated)
+    {
+        (string Key, string Value)[] entries =
+        [
+            ("nibble.version", OnnxModel.Version),
+            ("nibble.quantization", string.Create(
+                CultureInfo.InvariantCulture,
+                $"{options.Mode.ToString().ToLowerInvariant()}, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples")),
+            ("nibble.calibration", options.DataName),
+        ];
+        graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
     }
 
     /// <summary>Refuses a file whose answers depend on the processor.</summary>
@@ -88,7 +104,7 @@ internal sealed class OnnxQuantization
 
     private PairedTiming Time(string path, IReadOnlyCollection<NamedOnnxValue> sample)
     {
-        progress?.Report(new OnnxProgress("time", 0, null));
+        progress?.Report(new RunProgress("time", 0, 1));
         using var single = Open(source, isDefault: true, threads: 1);
         using var result = Open(path, isDefault: true, threads: 1);
         return PairedTiming.Measure(single, result, sample, options.TimingLimit, cancellation);
@@ -99,8 +115,8 @@ internal sealed class OnnxQuantization
 
     private StatefulSession Stateful(InferenceSession session) => new(session, options.States);
 
-    private sealed class StageProgress(IProgress<OnnxProgress>? progress, string stage, int? total) : IProgress<int>
+    private sealed class StageProgress(IProgress<RunProgress>? progress, string stage, int total) : IProgress<int>
     {
-        public void Report(int value) => progress?.Report(new OnnxProgress(stage, value, total));
+        public void Report(int value) => progress?.Report(new RunProgress(stage, value, total));
     }
 }

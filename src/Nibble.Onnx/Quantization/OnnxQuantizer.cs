@@ -24,7 +24,7 @@ public static class OnnxQuantizer
         string output,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         OnnxQuantizationOptions? options = null,
-        IProgress<OnnxProgress>? progress = null,
+        IProgress<RunProgress>? progress = null,
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);

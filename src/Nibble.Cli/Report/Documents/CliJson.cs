@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using Nibble.Cli.Engines;
 using Nibble.Models;
+using Nibble.Onnx.Quantization;
 using Nibble.Planning;
 using Nibble.Recipes;
 
@@ -231,7 +232,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
     RespectRequiredConstructorParameters = true,
     Converters =
     [
-        typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>),
+        typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>), typeof(CamelCaseConverter<OnnxMode>),
     ])]
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]
@@ -251,6 +252,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(VerifyDocument))]
 [JsonSerializable(typeof(VerifyEncoderDocument))]
 [JsonSerializable(typeof(GgufDocument))]
+[JsonSerializable(typeof(OnnxQuantizeDocument))]
 [JsonSerializable(typeof(BenchDocument))]
 [JsonSerializable(typeof(BenchEncoderDocument))]
 [JsonSerializable(typeof(ImatrixDocument))]
