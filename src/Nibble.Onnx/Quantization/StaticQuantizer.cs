@@ -8,6 +8,9 @@ namespace Nibble.Onnx.Quantization;
 /// <summary>Quantizes weights and activations with ranges from calibration data.</summary>
 internal sealed class StaticQuantizer
 {
+    /// <summary>Why a node stays float whose quantization would cost too much accuracy.</summary>
+    public const string ReturnedToFloat = "quantizing it would take the loss above the limit";
+
     private readonly PreparedModel model;
     private readonly OnnxQuantizationOptions options;
     private readonly IReadOnlyDictionary<string, ValueRange> ranges;
@@ -34,6 +37,15 @@ internal sealed class StaticQuantizer
         var values = IntegerNodes.Candidates(graph, filter.Objection).QuantizedValues();
         var (ranges, count) = RangeCalibration.Run(graph, values, samples, options.States, options.Ranges, model.Folder, progress, cancellation);
         return new StaticQuantizer(model, options, ranges, count);
+    }
+
+    /// <summary>The convolutions and products that can be quantized, with their operators.</summary>
+    public IReadOnlyList<(string Name, string Operator)> WeightedNodes()
+    {
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var forms = IntegerNodes.Candidates(graph, filter.Objection).Forms;
+        return [.. graph.Nodes.Where(node => forms.TryGetValue(node, out var form) && form.Weight is not null).Select(node => (node.Name, node.OpType))];
     }
 
     /// <summary>Makes a quantized graph.</summary>

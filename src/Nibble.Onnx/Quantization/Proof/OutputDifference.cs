@@ -9,4 +9,10 @@ namespace Nibble.Onnx.Quantization.Proof;
 /// than two elements.
 /// </param>
 /// <param name="NonFinite">The number of elements that are finite in the float graph alone.</param>
-public sealed record OutputDifference(string Name, double? Decibels, double? Largest, double? Agreement, long NonFinite);
+public sealed record OutputDifference(string Name, double? Decibels, double? Largest, double? Agreement, long NonFinite)
+{
+    /// <summary>The relative error, <c>sqrt(sum (x - y)^2 / sum x^2)</c>; for values that are not float, the share of different elements. Null if neither is known.</summary>
+    public double? RelativeError => NonFinite > 0 ? double.PositiveInfinity
+        : Decibels is { } decibels ? Math.Pow(10, -decibels / 20)
+        : 1 - Agreement;
+}
