@@ -15,6 +15,19 @@ internal sealed record TensorType(OnnxType Element, IReadOnlyList<long?>? Shape)
             tensor.Shape is null ? null
                 : [.. tensor.Shape.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue : (long?)null)]);
 
+    /// <summary>The type as it is stored with a value.</summary>
+    public ValueInfoProto Describe(string value)
+    {
+        var tensor = new TypeProto.Types.Tensor { ElemType = (int)Element };
+        if (Shape is not null)
+        {
+            tensor.Shape = new TensorShapeProto();
+            tensor.Shape.Dim.AddRange(Shape.Select(size => size is { } known ? new TensorShapeProto.Types.Dimension { DimValue = known } : new TensorShapeProto.Types.Dimension()));
+        }
+
+        return new ValueInfoProto { Name = value, Type = new TypeProto { TensorType = tensor } };
+    }
+
     /// <inheritdoc/>
     public override string ToString() =>
         $"{Element.Name()} [{(Shape is null ? "unknown" : string.Join(", ", Shape.Select(size => size?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?")))}]";
