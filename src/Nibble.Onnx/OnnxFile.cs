@@ -24,7 +24,8 @@ internal sealed record OnnxValue(string Name, string Type, IReadOnlyList<string>
 /// <summary>
 /// The contents of an ONNX file. Its tensors are checked against the files that hold them, and read on request.
 /// </summary>
-/// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Graphs inside nodes are ignored.</remarks>
+/// <remarks>Definition: onnx/onnx, <c>onnx/onnx.proto</c> and <c>docs/ExternalData.md</c>. Only the graph of the
+/// model is listed, without graphs inside nodes. <see cref="OnnxModelReader"/> reads those too.</remarks>
 internal sealed class OnnxFile
 {
     // Bits per element, by the values of TensorProto.DataType. 0 for strings.
@@ -38,6 +39,7 @@ internal sealed class OnnxFile
     ];
 
     private readonly Dictionary<string, (OnnxTensor Tensor, TensorProto Proto)> tensors = new(StringComparer.Ordinal);
+    private readonly Func<string, long?> lengthOf;
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
     private Dictionary<string, NodeProto>? producers;
     private Dictionary<string, NodeProto>? consumers;
@@ -46,6 +48,7 @@ internal sealed class OnnxFile
     {
         Path = path;
         Model = model;
+        this.lengthOf = lengthOf;
         var graph = model.Graph ?? throw Fault("it has no graph");
         IrVersion = model.IrVersion;
         Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
@@ -55,7 +58,7 @@ internal sealed class OnnxFile
             group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
         foreach (var tensor in graph.Initializer)
         {
-            if (!tensors.TryAdd(tensor.Name, (Tensor(tensor, lengthOf), tensor)))
+            if (!tensors.TryAdd(tensor.Name, (Tensor(tensor), tensor)))
             {
                 throw Fault($"two tensors have the name '{tensor.Name}'");
             }
@@ -159,6 +162,14 @@ internal sealed class OnnxFile
     internal T[] Values<T>(string name, OnnxType type, params ReadOnlySpan<long> shape)
         where T : unmanaged => MemoryMarshal.Cast<byte, T>(Bytes(name, type, shape).Span).ToArray();
 
+    /// <summary>Checks a constant that may be anywhere in the model.</summary>
+    /// <exception cref="NibbleException">Its type, its shape or the size of its bytes is not valid.</exception>
+    internal void Require(TensorProto tensor) => Tensor(tensor);
+
+    /// <summary>Reads the bytes of a constant that may be anywhere in the model and is stored in another file.</summary>
+    /// <exception cref="NibbleException">It is not valid, or the file does not hold it.</exception>
+    internal ReadOnlyMemory<byte> ExternalBytes(TensorProto tensor) => Bytes(Tensor(tensor), tensor);
+
     /// <summary>The node that produces a value.</summary>
     /// <exception cref="NibbleException">There is none.</exception>
     internal NodeProto NodeGiving(string value) =>
@@ -213,7 +224,7 @@ internal sealed class OnnxFile
     internal static string TypeName(int type) =>
         type >= 0 && type < Types.Length ? Types[type].Name : string.Create(CultureInfo.InvariantCulture, $"type {type}");
 
-    private OnnxTensor Tensor(TensorProto tensor, Func<string, long?> lengthOf)
+    private OnnxTensor Tensor(TensorProto tensor)
     {
         if (tensor.DataType <= 0 || tensor.DataType >= Types.Length)
         {
@@ -231,7 +242,7 @@ internal sealed class OnnxFile
 
         var bits = Types[tensor.DataType].Bits;
         long? bytes = bits > 0 ? ((values * bits) + 7) / 8 : null;
-        var file = tensor.DataLocation == TensorProto.Types.DataLocation.External ? RequireData(tensor, bytes, lengthOf) : null;
+        var file = tensor.DataLocation == TensorProto.Types.DataLocation.External ? RequireData(tensor, bytes) : null;
 
         // Values may also be stored individually in typed lists, which are ignored.
         if (file is null && tensor.HasRawData && bytes is not null && tensor.RawData.Length != bytes)
@@ -243,7 +254,7 @@ internal sealed class OnnxFile
     }
 
     /// <summary>The file that holds a tensor. It must be next to the model and long enough.</summary>
-    private string RequireData(TensorProto tensor, long? bytes, Func<string, long?> lengthOf)
+    private string RequireData(TensorProto tensor, long? bytes)
     {
         var location = Entry("location");
         if (string.IsNullOrEmpty(location) || IoPath.IsPathRooted(location) || location.Contains('\0', StringComparison.Ordinal)

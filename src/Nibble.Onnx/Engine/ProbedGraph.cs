@@ -10,8 +10,7 @@ internal static class ProbedGraph
     /// <param name="graph">The graph. It is not changed.</param>
     /// <param name="values">The values that shall be outputs.</param>
     /// <param name="folder">A folder for temporary files, which are gone when this returns.</param>
-    /// <param name="isOptimized">Whether ONNX Runtime optimizes the graph.</param>
-    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder, bool isOptimized = true)
+    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder)
     {
         ArgumentNullException.ThrowIfNull(graph);
 
@@ -22,13 +21,7 @@ internal static class ProbedGraph
         try
         {
             OnnxWriter.Write(path, graph.Model);
-            return OnnxRuntimeSession.Open(path, "the model with outputs for its inner values", Environment.ProcessorCount, settings =>
-            {
-                if (!isOptimized)
-                {
-                    settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL;
-                }
-            });
+            return OnnxRuntimeSession.Open(path, Environment.ProcessorCount);
         }
         finally
         {

@@ -45,6 +45,7 @@ internal sealed class OnnxGraph
         {
             names.UnionWith(node.Output);
             names.Add(node.Name);
+            names.UnionWith(Subgraphs.Of(node).SelectMany(Subgraphs.Names));
         }
 
         foreach (var node in Proto.Node.Where(node => node.Name.Length == 0))
@@ -82,17 +83,6 @@ internal sealed class OnnxGraph
 
     /// <summary>The type of a value. Null if unknown, or if it is not a tensor.</summary>
     public TensorType? TypeOf(string value) => types.GetValueOrDefault(value);
-
-    /// <summary>Records the type of a value, which the model then says too.</summary>
-    public void SetType(string value, TensorType type)
-    {
-        ArgumentNullException.ThrowIfNull(type);
-        types[value] = type;
-        if (Proto.ValueInfo.All(info => info.Name != value))
-        {
-            Proto.ValueInfo.Add(type.ToInfo(value));
-        }
-    }
 
     /// <summary>A name that the graph does not use yet. It is used from now on.</summary>
     public string Unique(string name)
@@ -138,6 +128,79 @@ internal sealed class OnnxGraph
         Proto.Node.Add(node);
         Changed();
         return name;
+    }
+
+    /// <summary>Adds a node at the end that computes a value which nothing computes yet.</summary>
+    /// <inheritdoc cref="AddNode"/>
+    /// <param name="value">The value.</param>
+    /// <param name="type">Its standard operator.</param>
+    /// <param name="inputs">The values that it reads.</param>
+    /// <param name="attributes">Its attributes.</param>
+    public void AddNodeFor(string value, string type, IEnumerable<string> inputs, params IEnumerable<AttributeProto> attributes)
+    {
+        Proto.Node.Add(new NodeProto { OpType = type, Name = Unique($"{value}/{type}"), Input = { inputs }, Output = { value }, Attribute = { attributes } });
+        Changed();
+    }
+
+    /// <summary>Gives a constant another name, under which its consumers read it from now on.</summary>
+    /// <returns>The new name.</returns>
+    public string RenameConstant(string value, string name)
+    {
+        var tensor = constants[value];
+        tensor.Name = Unique(name);
+        constants.Remove(value);
+        constants.Add(tensor.Name, tensor);
+        types[tensor.Name] = types[value];
+        Redirect(value, tensor.Name, Consumers(value));
+        return tensor.Name;
+    }
+
+    /// <summary>Says the type of a value.</summary>
+    public void SetType(string value, TensorType type)
+    {
+        ArgumentNullException.ThrowIfNull(type);
+        types[value] = type;
+        if (Proto.ValueInfo.FirstOrDefault(info => info.Name == value) is { } present)
+        {
+            Proto.ValueInfo.Remove(present);
+        }
+
+        Proto.ValueInfo.Add(type.Describe(value));
+    }
+
+    /// <summary>Requires that each value is given once, and that all values that are read are given.</summary>
+    /// <exception cref="NibbleException">A value is given twice, or not at all.</exception>
+    public void RequireValues()
+    {
+        var given = new HashSet<string>(constants.Keys, StringComparer.Ordinal);
+        foreach (var input in Proto.Input)
+        {
+            if (!given.Add(input.Name))
+            {
+                throw new NibbleException($"The model has two inputs with the name '{input.Name}'.");
+            }
+        }
+
+        foreach (var node in Nodes)
+        {
+            foreach (var value in node.Output.Where(value => value.Length > 0 && !given.Add(value)))
+            {
+                throw new NibbleException($"The model's node '{node.Name}' computes the value '{value}', which another node computes or which is an input or constant.");
+            }
+        }
+
+        foreach (var node in Nodes)
+        {
+            if (Subgraphs.Reads(node).FirstOrDefault(value => !given.Contains(value)) is { } missing)
+            {
+                throw new NibbleException($"The model's node '{node.Name}' reads the value '{missing}', which no node computes and which is no input or constant.");
+            }
+        }
+
+        if (Proto.Output.FirstOrDefault(output => !given.Contains(output.Name)) is { } unknown)
+        {
+            throw new NibbleException($"The model's output '{unknown.Name}' is computed by no node and is no input or constant.");
+        }
     }
 
     /// <summary>Removes a node. What read its outputs must have been redirected.</summary>
@@ -274,6 +337,9 @@ internal sealed class OnnxGraph
         Proto.Node.AddRange(sorted);
         Changed();
     }
+
+    /// <summary>Tells the graph that its nodes were changed in <see cref="Proto"/>.</summary>
+    public void NodesChanged() => Changed();
 
     private void Changed() => (producers, consumers) = (null, null);
 

@@ -32,6 +32,10 @@ internal static class Subgraphs
         }
     }
 
+    /// <summary>All names that a graph gives to values and nodes, graphs inside it included.</summary>
+    public static IEnumerable<string> Names(GraphProto graph) =>
+        Own(graph).Concat(graph.Node.Select(node => node.Name)).Concat(graph.Node.SelectMany(Of).SelectMany(Names));
+
     private static IEnumerable<string> ReadsFromOutside(GraphProto graph)
     {
         var own = Own(graph);

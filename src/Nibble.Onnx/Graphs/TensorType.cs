@@ -15,8 +15,8 @@ internal sealed record TensorType(OnnxType Element, IReadOnlyList<long?>? Shape)
             tensor.Shape is null ? null
                 : [.. tensor.Shape.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue : (long?)null)]);
 
-    /// <summary>What a model says about a value of this type.</summary>
-    public ValueInfoProto ToInfo(string value)
+    /// <summary>The type as it is stored with a value.</summary>
+    public ValueInfoProto Describe(string value)
     {
         var tensor = new TypeProto.Types.Tensor { ElemType = (int)Element };
         if (Shape is not null)

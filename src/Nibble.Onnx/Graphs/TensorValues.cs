@@ -64,8 +64,75 @@ internal static class TensorValues
                 Typed(tensor, tensor.Int32Data, count, value => (long)value),
             OnnxType.UInt32 when tensor.HasRawData => Array.ConvertAll(Raw<uint>(tensor, count), value => (long)value),
             OnnxType.UInt32 => Typed(tensor, tensor.Uint64Data, count, value => (long)value),
+            OnnxType.UInt64 when tensor.HasRawData => Array.ConvertAll(Raw<ulong>(tensor, count), value => Signed(tensor, value)),
+            OnnxType.UInt64 => Typed(tensor, tensor.Uint64Data, count, value => Signed(tensor, value)),
             var type => throw Fault(tensor, $"has the type {type.Name()}, expected integers"),
         };
+    }
+
+    /// <summary>The size of one element in bytes.</summary>
+    /// <exception cref="NibbleException">Elements of this type do not have one size in bytes.</exception>
+    public static int ElementBytes(this TensorProto tensor)
+    {
+        try
+        {
+            return tensor.Element().ByteSize();
+        }
+        catch (ArgumentOutOfRangeException exception)
+        {
+            throw new NibbleException(Fault(tensor, $"has the type {tensor.Element().Name()}, expected elements of whole bytes").Message, exception);
+        }
+    }
+
+    /// <summary>The values as bytes, little-endian and in row-major order.</summary>
+    /// <exception cref="NibbleException">The type has no size in bytes, or the tensor holds fewer or more values than its shape requires.</exception>
+    public static byte[] Bytes(this TensorProto tensor)
+    {
+        var (count, width) = (tensor.Count(), tensor.ElementBytes());
+        return tensor.HasRawData ? (long)count * width == tensor.RawData.Length ? tensor.RawData.ToByteArray() : throw Fault(
+                tensor, $"holds {tensor.RawData.Length} bytes, expected {(long)count * width} for its shape")
+            : tensor.Element() switch
+            {
+                OnnxType.Float32 => AsBytes(Typed(tensor, tensor.FloatData, count, value => value)),
+                OnnxType.Float64 => AsBytes(Typed(tensor, tensor.DoubleData, count, value => value)),
+                OnnxType.Int64 => AsBytes(Typed(tensor, tensor.Int64Data, count, value => value)),
+                OnnxType.UInt64 => AsBytes(Typed(tensor, tensor.Uint64Data, count, value => value)),
+                OnnxType.UInt32 => AsBytes(Typed(tensor, tensor.Uint64Data, count, value => (uint)value)),
+                OnnxType.Int32 => AsBytes(Typed(tensor, tensor.Int32Data, count, value => value)),
+                _ when width == 2 => AsBytes(Typed(tensor, tensor.Int32Data, count, value => (short)value)),
+                _ => Typed(tensor, tensor.Int32Data, count, value => (byte)value),
+            };
+    }
+
+    /// <summary>Requires that a tensor of any type holds as many values as its shape requires.</summary>
+    /// <remarks>The size of raw bytes is checked by <see cref="OnnxFile"/>.</remarks>
+    /// <exception cref="NibbleException">It holds fewer or more.</exception>
+    public static void RequireValues(this TensorProto tensor)
+    {
+        if (tensor.HasRawData)
+        {
+            return;
+        }
+
+        // Complex numbers are stored as pairs, and numbers of less than a byte packed into bytes.
+        long count = tensor.Count();
+        var (held, expected) = tensor.DataType switch
+        {
+            1 => (tensor.FloatData.Count, count),
+            14 => (tensor.FloatData.Count, 2 * count),
+            11 => (tensor.DoubleData.Count, count),
+            15 => (tensor.DoubleData.Count, 2 * count),
+            7 => (tensor.Int64Data.Count, count),
+            12 or 13 => (tensor.Uint64Data.Count, count),
+            8 => (tensor.StringData.Count, count),
+            21 or 22 or 23 => (tensor.Int32Data.Count, (count + 1) / 2),
+            25 or 26 => (tensor.Int32Data.Count, (count + 3) / 4),
+            _ => (tensor.Int32Data.Count, count),
+        };
+        if (held != expected)
+        {
+            throw Fault(tensor, $"holds {held} values, expected {expected} for its shape");
+        }
     }
 
     /// <summary>Makes a float32 constant.</summary>
@@ -100,6 +167,12 @@ internal static class TensorValues
 
     private static TResult[] Typed<T, TResult>(TensorProto tensor, IReadOnlyCollection<T> values, int count, Func<T, TResult> convert) =>
         values.Count == count ? [.. values.Select(convert)] : throw Fault(tensor, $"holds {values.Count} values, expected {count} for its shape");
+
+    private static byte[] AsBytes<T>(T[] values)
+        where T : unmanaged => MemoryMarshal.AsBytes(values.AsSpan()).ToArray();
+
+    private static long Signed(TensorProto tensor, ulong value) => value <= long.MaxValue ? (long)value
+        : throw Fault(tensor, $"holds the number {value}, expected at most {long.MaxValue}");
 
     private static float Widen(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);
 }

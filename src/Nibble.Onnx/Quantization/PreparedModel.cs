@@ -1,5 +1,5 @@
-using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Preparation;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -27,9 +27,7 @@ internal sealed class PreparedModel
     /// <exception cref="NibbleException">The file is missing, is not a valid model, or is refused by ONNX Runtime.</exception>
     public static PreparedModel Open(string path, string folder)
     {
-        var graph = BasicOptimizer.Optimize(OnnxModelReader.Read(path), path, folder);
-        ValueTypes.Infer(graph, folder);
-        return new PreparedModel(path, folder, graph.Model);
+        return new PreparedModel(path, folder, ModelPreparation.Prepare(path, folder).Model);
     }
 
     /// <summary>A graph of the model that can be edited.</summary>
