@@ -25,7 +25,7 @@ internal static class OnnxQuantizeReport
             host.WriteJson(
                 new OnnxQuantizeDocument(
                     OnnxQuantizeDocument.CurrentSchema, result.Path, result.Mode, result.Bytes, result.SourceBytes, options.DataName, result.CalibrationSamples,
-                    result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Nodes, result.GuardedChannels, seconds, peak),
+                    result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Nodes, seconds, peak),
                 CliJson.Default.OnnxQuantizeDocument);
             return;
         }
@@ -52,7 +52,7 @@ internal static class OnnxQuantizeReport
             host.Output.WriteLine($"float       {group.Count()} {group.Key.Operator}: {group.Key.Kept} ({names})");
         }
 
-        if (result.GuardedChannels.Values.Sum() is > 0 and var guarded)
+        if (result.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
         {
             host.Output.WriteLine($"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate");
         }

@@ -203,6 +203,25 @@ internal sealed class OnnxGraph
         }
     }
 
+    /// <summary>Computes the outputs of a node by another operator. The node keeps its name, its outputs and its place.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="domain">The domain of its new operator; empty for standard ones.</param>
+    /// <param name="type">Its new operator.</param>
+    /// <param name="inputs">The values that it reads from now on. An empty name omits an optional input.</param>
+    /// <param name="attributes">Its new attributes.</param>
+    public void Replace(NodeProto node, string domain, string type, IEnumerable<string> inputs, params IEnumerable<AttributeProto> attributes)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        List<string> read = [.. inputs];
+        node.OpType = type;
+        node.Domain = domain;
+        node.Input.Clear();
+        node.Input.AddRange(read);
+        node.Attribute.Clear();
+        node.Attribute.AddRange(attributes);
+        Changed();
+    }
+
     /// <summary>Removes a node. What read its outputs must have been redirected.</summary>
     public void Remove(NodeProto node)
     {
@@ -224,6 +243,26 @@ internal sealed class OnnxGraph
         Changed();
     }
 
+    /// <summary>Makes the node that computes a value compute it under another name.</summary>
+    /// <returns>The new name. Consumers still read the old one, which something else must compute now.</returns>
+    public string RenameOutput(string value, string name)
+    {
+        var node = Producer(value) ?? throw new ArgumentException($"No node computes '{value}'.", nameof(value));
+        var unique = Unique(name);
+        for (var i = 0; i < node.Output.Count; i++)
+        {
+            node.Output[i] = node.Output[i] == value ? unique : node.Output[i];
+        }
+
+        if (types.TryGetValue(value, out var type))
+        {
+            types[unique] = type;
+        }
+
+        Changed();
+        return unique;
+    }
+
     /// <summary>Makes one input of a node read another value.</summary>
     public void SetInput(NodeProto node, int position, string value)
     {
@@ -240,7 +279,7 @@ internal sealed class OnnxGraph
         ArgumentNullException.ThrowIfNull(chain);
         var readers = Consumers(value).ToList();
         var isOutput = IsOutput(value);
-        if (Producer(value) is not { } node)
+        if (Producer(value) is null)
         {
             if (isOutput)
             {
@@ -254,13 +293,7 @@ internal sealed class OnnxGraph
         // An output keeps its name, so the node gets a new one. Otherwise the node keeps its name, which calibration and reports use.
         if (isOutput)
         {
-            var inner = Unique(value + "/float");
-            for (var i = 0; i < node.Output.Count; i++)
-            {
-                node.Output[i] = node.Output[i] == value ? inner : node.Output[i];
-            }
-
-            Changed();
+            var inner = RenameOutput(value, value + "/float");
             var last = Producer(chain(inner))!;
             Redirect(last.Output[0], value, Consumers(last.Output[0]));
             last.Output[0] = value;

@@ -25,6 +25,9 @@ internal static class OnnxWriter
     /// <summary>The file that holds the tensors of a large model.</summary>
     public static string DataPath(string path) => path + ".data";
 
+    /// <summary>The size of a model in bytes, with its tensor file.</summary>
+    public static long BytesOf(string path) => new FileInfo(path).Length + (File.Exists(DataPath(path)) ? new FileInfo(DataPath(path)).Length : 0);
+
     /// <summary>Writes a model. The file appears only when it is complete, after its tensor file.</summary>
     /// <param name="path">The file to write. Neither this file nor its tensor file may exist.</param>
     /// <param name="model">The model, whose graph has no initializers yet. They are added.</param>

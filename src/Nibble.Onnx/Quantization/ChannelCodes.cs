@@ -3,7 +3,7 @@ namespace Nibble.Onnx.Quantization;
 /// <summary>A weight in signed bytes, symmetric, with a scale for each output channel.</summary>
 /// <param name="Codes">The codes, in the order of the weight.</param>
 /// <param name="Scales">A scale for each channel.</param>
-/// <param name="Guarded">The number of channels whose scale was raised so that sums of products cannot saturate.</param>
+/// <param name="Guarded">The number of channels whose scale was raised by <see cref="SaturationGuard"/>.</param>
 internal sealed record ChannelCodes(sbyte[] Codes, float[] Scales, int Guarded)
 {
     /// <summary>The largest code. -128 is not used, so that the codes are symmetric.</summary>

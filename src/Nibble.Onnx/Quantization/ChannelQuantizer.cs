@@ -11,9 +11,11 @@ internal static class ChannelQuantizer
     /// <summary>Quantizes a weight.</summary>
     /// <param name="tensor">The weight.</param>
     /// <param name="axis">The axis that counts output channels.</param>
-    /// <param name="guards">Whether 16-bit sums of two products must not saturate.</param>
+    /// <param name="orders">
+    /// The orders in which kernels may add the products of a channel, as indices into its values. Null if sums need no guard against saturation.
+    /// </param>
     /// <exception cref="NibbleException">A value is not finite.</exception>
-    public static ChannelCodes Quantize(TensorProto tensor, int axis, bool guards)
+    public static ChannelCodes Quantize(TensorProto tensor, int axis, IReadOnlyList<int[]>? orders)
     {
         var values = tensor.Floats();
         var channels = (int)tensor.Dims[axis];
@@ -38,6 +40,12 @@ internal static class ChannelQuantizer
 
             var magnitude = channel.Length == 0 ? 0 : Math.Max(Math.Abs(measured.Range.Min), Math.Abs(measured.Range.Max));
             scales[c] = QuantizationParameters.RoundScale(magnitude / ChannelCodes.Largest, ScalePrecision.Float32);
+            if (orders is not null)
+            {
+                scales[c] = SaturationGuard.Guard(channel, orders, scales[c], out var changed);
+                guarded += changed ? 1 : 0;
+            }
+
             Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
             for (var o = 0; o < outer; o++)
             {
@@ -45,6 +53,6 @@ internal static class ChannelQuantizer
             }
         }
 
-        return new ChannelCodes(codes, scales, guards ? guarded : 0);
+        return new ChannelCodes(codes, scales, guarded);
     }
 }

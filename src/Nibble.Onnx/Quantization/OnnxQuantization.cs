@@ -2,13 +2,20 @@ using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Quantization.Dynamic;
 using Nibble.Onnx.Quantization.Proof;
+using Nibble.Onnx.Quantization.Weights;
 
 namespace Nibble.Onnx.Quantization;
 
 /// <summary>The quantization of one model.</summary>
 internal sealed class OnnxQuantization
 {
+    /// <summary>The loss within which the fastest mode is chosen if the caller sets no limit.</summary>
+    private const double AutoLoss = 0.1;
+
+    private const int ComparedLayerSamples = 8;
+
     private readonly PreparedModel model;
     private readonly SampleSplit samples;
     private readonly OnnxQuantizationOptions options;
@@ -27,46 +34,102 @@ internal sealed class OnnxQuantization
     /// <summary>Quantizes, compares and writes.</summary>
     public OnnxQuantizationResult Run(string output)
     {
-        var quantizer = StaticQuantizer.Calibrate(model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
-        var quantized = quantizer.Apply(_ => null);
-        var path = Path.Combine(model.Folder, "quantized.onnx");
-        Describe(quantized.Graph, quantizer.Samples);
-        OnnxWriter.Write(path, quantized.Graph.Model);
+        var (mode, quantized, calibrated) = options.Mode == OnnxMode.Auto ? Choose() : Quantize(options.Mode);
+        Describe(quantized.Graph, mode, calibrated);
+        var path = Write(quantized);
         using var single = Open(source, isDefault: true);
         using var result = Open(path, isDefault: true);
         RequireSameEverywhere(path, result);
         var (outputs, compared) = GraphComparison.Run(single, result, single.Outputs, samples.HeldOut, cancellation);
         var layers = CompareLayers(quantized);
-        var timing = samples.HeldOut.FirstOrDefault() is { } sample ? Time(path, sample) : null;
+        var timing = Time(path);
         OnnxWriter.Write(output, quantized.Graph.Model);
         return new OnnxQuantizationResult
         {
             Path = output,
-            Mode = OnnxMode.Static,
+            Mode = mode,
             SourceBytes = model.SourceBytes,
-            Bytes = new FileInfo(output).Length + (File.Exists(OnnxWriter.DataPath(output)) ? new FileInfo(OnnxWriter.DataPath(output)).Length : 0),
+            Bytes = OnnxWriter.BytesOf(output),
             Nodes = quantized.Nodes,
-            CalibrationSamples = quantizer.Samples,
+            CalibrationSamples = calibrated,
             ComparedSamples = compared,
             IsHeldOut = samples.IsHeldOut,
             Outputs = outputs,
             Layers = layers,
             Timing = timing,
-            GuardedChannels = quantized.GuardedChannels,
         };
     }
 
-    /// <summary>Says in the file how it was made.</summary>
-    private void Describe(OnnxGraph graph, int calibrated)
+    private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Quantize(OnnxMode mode)
     {
+        if (mode == OnnxMode.Static)
+        {
+            var quantizer = StaticQuantizer.Calibrate(
+                model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
+            var kept = options.MaxLoss is { } limit
+                ? new MixedPrecision(model, quantizer, samples.Calibration, options, source, progress, cancellation).Choose(limit)
+                : new HashSet<string>();
+            return (mode, quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null), quantizer.Samples);
+        }
+
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var decisions = mode == OnnxMode.Dynamic
+            ? DynamicQuantizer.Apply(graph, new DynamicOptions { GuardSaturation = options.Target == OnnxTarget.Any }, filter.Objection, cancellation)
+            : WeightOnlyQuantizer.Apply(
+                graph, new WeightOnlyOptions { Bits = options.Bits, BlockSize = options.BlockSize, StoreConvolutions = true }, filter.Objection, cancellation);
+        graph.Sort();
+        graph.RemoveUnusedConstants();
+        return (mode, new QuantizedGraph(graph, decisions, []), 0);
+    }
+
+    /// <summary>The fastest mode whose loss on samples of the calibration is within the limit. Float numbers do not count as a mode.</summary>
+    private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Choose()
+    {
+        var limit = options.MaxLoss ?? AutoLoss;
+        using var single = Open(source, isDefault: true);
+        var tried = new List<((OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Result, double Loss, double Ratio)>();
+        foreach (var mode in (OnnxMode[])[OnnxMode.Static, OnnxMode.Dynamic, OnnxMode.Weights])
+        {
+            var result = Quantize(mode);
+            var path = Write(result.Graph);
+            using var quantized = Open(path, isDefault: true);
+            var (differences, _) = GraphComparison.Run(single, quantized, single.Outputs, samples.Calibration.Take(options.HeldOutSamples), cancellation);
+            tried.Add((result, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1));
+        }
+
+        var within = tried.Where(entry => entry.Loss <= limit).ToList();
+        var chosen = within.Count > 0 ? within.MaxBy(entry => entry.Ratio) : tried.MinBy(entry => entry.Loss);
+        options.Logger?.ModeChosen(
+            chosen.Result.Mode,
+            string.Join("; ", tried.Select(entry => string.Create(
+                CultureInfo.InvariantCulture, $"{entry.Result.Mode}: error {entry.Loss:P1}, {entry.Ratio:F2} times the speed of float"))),
+            string.Create(CultureInfo.InvariantCulture, $"{limit:P1}"));
+        return chosen.Result;
+    }
+
+    private string Write(QuantizedGraph quantized)
+    {
+        var path = Path.Combine(model.Folder, "quantized.onnx");
+        File.Delete(path);
+        File.Delete(OnnxWriter.DataPath(path));
+        OnnxWriter.Write(path, quantized.Graph.Model);
+        return path;
+    }
+
+    /// <summary>Says in the file how it was made.</summary>
+    private void Describe(OnnxGraph graph, OnnxMode mode, int calibrated)
+    {
+        var how = mode switch
+        {
+            OnnxMode.Static => string.Create(
+                CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples"),
+            OnnxMode.Dynamic => $"dynamic, for {options.Target}",
+            _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}"),
+        };
         (string Key, string Value)[] entries =
-        [
-            ("nibble.version", OnnxModel.Version),
-            ("nibble.quantization", string.Create(
-                CultureInfo.InvariantCulture,
-                $"{options.Mode.ToString().ToLowerInvariant()}, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples")),
-            ("nibble.calibration", options.DataName),
-        ];
+            [("nibble.version", OnnxModel.Version), ("nibble.quantization", how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
+                : ((string, string)[])[]];
         graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
     }
 
@@ -84,7 +147,7 @@ internal sealed class OnnxQuantization
         {
             throw new NibbleException(
                 $"The quantized model gives other answers where sums of products saturate, as on this processor: output '{other.Name}' differs by up to "
-                + $"{other.Largest:G3}. Choose a target whose processors do not saturate, or allow saturation.");
+                + string.Create(CultureInfo.InvariantCulture, $"{other.Largest:G3}. Choose a target whose processors do not saturate, or allow saturation."));
         }
     }
 
@@ -99,11 +162,16 @@ internal sealed class OnnxQuantization
 
         using var single = Stateful(ProbedGraph.Open(model.Graph(), values, model.Folder));
         using var result = Stateful(ProbedGraph.Open(quantized.Graph, values, model.Folder));
-        return GraphComparison.Run(single, result, values, samples.HeldOut.Take(8), cancellation).Differences;
+        return GraphComparison.Run(single, result, values, samples.HeldOut.Take(ComparedLayerSamples), cancellation).Differences;
     }
 
-    private PairedTiming Time(string path, IReadOnlyCollection<NamedOnnxValue> sample)
+    private PairedTiming? Time(string path)
     {
+        if (samples.HeldOut.FirstOrDefault() is not { } sample)
+        {
+            return null;
+        }
+
         progress?.Report(new RunProgress("time", 0, 1));
         using var single = Open(source, isDefault: true, threads: 1);
         using var result = Open(path, isDefault: true, threads: 1);

@@ -37,7 +37,4 @@ public sealed record OnnxQuantizationResult
 
     /// <summary>The time of one run, with one thread. Null if there was no sample.</summary>
     public required PairedTiming? Timing { get; init; }
-
-    /// <summary>The number of output channels whose weights were rounded more coarsely so that no processor saturates, by node.</summary>
-    public required IReadOnlyDictionary<string, int> GuardedChannels { get; init; }
 }

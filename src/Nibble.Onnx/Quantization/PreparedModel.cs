@@ -11,7 +11,7 @@ internal sealed class PreparedModel
     private PreparedModel(string path, string folder, ModelProto model)
     {
         (Path, Folder, this.model) = (path, folder, model);
-        SourceBytes = new FileInfo(path).Length + (File.Exists(OnnxWriter.DataPath(path)) ? new FileInfo(OnnxWriter.DataPath(path)).Length : 0);
+        SourceBytes = OnnxWriter.BytesOf(path);
     }
 
     /// <summary>The file that the user gave.</summary>

@@ -122,7 +122,7 @@ internal sealed class QdqWriter
         if (!weights.TryGetValue(key, out var weight))
         {
             var tensor = graph.Constant(key.Item1)!;
-            var codes = ChannelQuantizer.Quantize(tensor, form.Axis, guards && !IsDepthwise(node, tensor));
+            var codes = ChannelQuantizer.Quantize(tensor, form.Axis, guards ? KernelOrders.Of(node, tensor) : null);
             weight = (Dequantized(tensor.Name, TensorValues.Make(tensor.Name + "/codes", tensor.Dims, codes.Codes), codes.Scales, form.Axis), codes);
             weights.Add(key, weight);
         }
@@ -158,7 +158,4 @@ internal sealed class QdqWriter
             [graph.AddConstant(codes), graph.AddConstant(TensorValues.Make(name + "/scales", [scales.Length], scales)), graph.AddConstant(zeroPoints)],
             NodeAttributes.Make("axis", axis));
     }
-
-    /// <summary>Whether each output channel of a convolution reads one input channel. Such kernels add in 32 bits.</summary>
-    private static bool IsDepthwise(NodeProto node, TensorProto weight) => node.OpType == "Conv" && weight.Dims[1] == 1 && node.Integer("group", 1) > 1;
 }

@@ -6,6 +6,4 @@ namespace Nibble.Onnx.Quantization;
 /// <param name="Graph">The graph.</param>
 /// <param name="Nodes">What became of each node.</param>
 /// <param name="Values">The values that are quantized, by their names in the float graph.</param>
-/// <param name="GuardedChannels">The number of channels whose weights are guarded against saturation, by node.</param>
-internal sealed record QuantizedGraph(
-    OnnxGraph Graph, IReadOnlyList<NodeDecision> Nodes, IReadOnlyList<string> Values, IReadOnlyDictionary<string, int> GuardedChannels);
+internal sealed record QuantizedGraph(OnnxGraph Graph, IReadOnlyList<NodeDecision> Nodes, IReadOnlyList<string> Values);

@@ -59,6 +59,7 @@ internal sealed class StaticQuantizer
         var decisions = nodes.Decisions;
         var values = nodes.QuantizedValues();
         var guarded = QdqWriter.Write(graph, nodes, value => ByteGrid.Of(ranges[value]), options.Target == OnnxTarget.Any);
-        return new QuantizedGraph(graph, decisions, values, guarded);
+        return new QuantizedGraph(
+            graph, [.. decisions.Select(node => node with { GuardedChannels = guarded.GetValueOrDefault(node.Node) })], values);
     }
 }

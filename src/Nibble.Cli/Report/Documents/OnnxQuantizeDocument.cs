@@ -18,7 +18,6 @@ internal sealed record OnnxQuantizeDocument(
     IReadOnlyList<OutputDifference> Layers,
     PairedTiming? Timing,
     IReadOnlyList<NodeDecision> Nodes,
-    IReadOnlyDictionary<string, int> GuardedChannels,
     double Seconds,
     long PeakBytes)
 {
