@@ -106,13 +106,13 @@ public sealed class ArraySamplesTests
     public void AMutatedArrayIsReadOrRefused()
     {
         var valid = Npy("<f4", "(3, 2)", SixFloats);
-        byte[][] pieces = [.. new[] { "(", ")", ",", "'<f8'", "|u1", "True", "9999999999", "}", "{", "'shape'" }.Select(Encoding.ASCII.GetBytes), [0xFF, 0xFF]];
+        byte[][] pieces = [.. ((string[])["(", ")", ",", "'<f8'", "|u1", "True", "9999999999", "}", "{", "'shape'"]).Select(Encoding.ASCII.GetBytes), [0xFF, 0xFF]];
         var read = 0;
         Mutations.Any.Sample(
             mutations => _ = CountOrRefused(() => ArraySamples.Open("a.npy", () => new MemoryStream(mutations.Of(valid, pieces)), false, [Input("x", null, null)]))
                 is not null ? Interlocked.Increment(ref read) : 0,
-            iter: 50_000);
-        Assert.InRange(read, 100, 49_900);
+            iter: 20_000);
+        Assert.InRange(read, 100, 19_900);
     }
 
     [Fact]
@@ -124,8 +124,8 @@ public sealed class ArraySamplesTests
         Mutations.Any.Sample(
             mutations => _ = CountOrRefused(() => ArraySamples.Open(
                 "a.npz", () => new MemoryStream(mutations.Of(valid, pieces)), true, [Input("x", null, 2), Integers("n")])) is not null ? Interlocked.Increment(ref read) : 0,
-            iter: 50_000);
-        Assert.InRange(read, 100, 49_900);
+            iter: 20_000);
+        Assert.InRange(read, 100, 19_900);
     }
 
     private static List<PlacedSample> Read(byte[] npy, GraphInput input) =>

@@ -42,11 +42,11 @@ public sealed class JsonLineSamplesTests
     public void AMutatedFileIsReadOrRefused()
     {
         var valid = Encoding.UTF8.GetBytes(Valid);
-        byte[][] pieces = [.. new[] { "[", "]", "{", "}", ",", "\"n\"", ":", "1e400", "null", "true", "\\uD800", "\n" }.Select(Encoding.ASCII.GetBytes), [0xC3, 0x28]];
+        byte[][] pieces = [.. ((string[])["[", "]", "{", "}", ",", "\"n\"", ":", "1e400", "null", "true", "\\uD800", "\n"]).Select(Encoding.ASCII.GetBytes), [0xC3, 0x28]];
         var read = 0;
         Mutations.Any.Sample(
-            mutations => _ = CountOrRefused(() => Open(mutations.Of(valid, pieces))) is not null ? Interlocked.Increment(ref read) : 0, iter: 100_000);
-        Assert.InRange(read, 100, 99_900);
+            mutations => _ = CountOrRefused(() => Open(mutations.Of(valid, pieces))) is not null ? Interlocked.Increment(ref read) : 0, iter: 20_000);
+        Assert.InRange(read, 100, 19_900);
     }
 
     private static List<PlacedSample> Read(string text) => [.. Open(Encoding.UTF8.GetBytes(text)).Read()];

@@ -49,8 +49,8 @@ public sealed class WavSamplesTests
         byte[][] pieces = [[0xFF, 0xFF, 0xFF, 0xFF], [0, 0], [1, 0], [3, 0], [0xFE, 0xFF], "fmt "u8.ToArray(), "data"u8.ToArray(), [0xFF, 0xFF, 0xFF, 0x7F], [24, 0]];
         var read = 0;
         Mutations.Any.Sample(
-            mutations => _ = CountOrRefused(() => Open(mutations.Of(valid, pieces))) is not null ? Interlocked.Increment(ref read) : 0, iter: 100_000);
-        Assert.InRange(read, 100, 99_900);
+            mutations => _ = CountOrRefused(() => Open(mutations.Of(valid, pieces))) is not null ? Interlocked.Increment(ref read) : 0, iter: 20_000);
+        Assert.InRange(read, 100, 19_900);
     }
 
     private static string Refusal(Func<object> open) => Assert.Throws<NibbleException>(() => open()).Message;
