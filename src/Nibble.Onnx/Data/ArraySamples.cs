@@ -77,7 +77,8 @@ internal sealed class ArraySamples : IFileSamples
             for (long sample = 0; sample < Count; sample++)
             {
                 var origin = $"{place}, sample {sample}";
-                yield return new PlacedSample(Guard(() => entries.Zip(streams, (entry, stream) => ReadSample(entry, stream.Elements, origin)).ToList()), origin);
+                var values = Guard(() => entries.Zip(streams, (entry, stream) => ReadSample(entry, stream.Elements, origin)).ToList());
+                yield return new PlacedSample(values, origin);
             }
         }
         finally

@@ -20,7 +20,8 @@ internal sealed class BatchedSource : ISampleSource
         if (size > 1 && !inputs.Any(input => input.HasFreeBatch))
         {
             throw new NibbleException($"The model takes no batches of {size}: no input has a free first axis ("
-                + $"{string.Join(", ", inputs.Select(input => $"'{input.Name}' is {input.Text}"))}). Use batches of 1, or export the model with a free batch size");
+                + $"{string.Join(", ", inputs.Select(input => $"'{input.Name}' is {input.Text}"))}). Use batches of 1, or export the model with "
+                + "a free batch size");
         }
 
         (this.source, this.inputs, this.size) = (source, inputs, size);

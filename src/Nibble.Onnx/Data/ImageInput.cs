@@ -152,7 +152,8 @@ internal sealed class ImageInput
     {
         if (preprocessing.Size is { } said && ((image.Height ?? said.Height) != said.Height || (image.Width ?? said.Width) != said.Width))
         {
-            throw new NibbleException($"{place}: the preprocessing gives images of {said.Width} x {said.Height} pixels, and input '{input.Name}' is {input.Text}");
+            throw new NibbleException($"{place}: the preprocessing gives images of {said.Width} x {said.Height} pixels, and input "
+                + $"'{input.Name}' is {input.Text}");
         }
 
         return (preprocessing.Size?.Height ?? Fixed(image.Height), preprocessing.Size?.Width ?? Fixed(image.Width));

@@ -56,7 +56,8 @@ internal sealed record NpyHeader(string Type, IReadOnlyList<long> Shape)
         var header = Parse(Encoding.Latin1.GetString(bytes), place);
         var expected = header.Bytes + start.Length + size.Length + bytes.Length;
         return length == expected ? header
-            : throw new NibbleException($"{place}: {length} bytes, expected {expected} for {header.Type} {header.ShapeText}; the file is damaged: copy it again");
+            : throw new NibbleException($"{place}: {length} bytes, expected {expected} for {header.Type} {header.ShapeText}; the file is damaged: "
+                + "copy it again");
     }
 
     /// <summary>Fills a buffer.</summary>

@@ -115,7 +115,7 @@ internal sealed class RecordSamples : IFileSamples
         var (magic, number) = (BinaryPrimitives.ReadInt32BigEndian(header), BinaryPrimitives.ReadInt32BigEndian(header[4..]));
         var (rows, columns) = (BinaryPrimitives.ReadInt32BigEndian(header[8..]), BinaryPrimitives.ReadInt32BigEndian(header[12..]));
         return magic == images && number > 0 && rows is > 0 and <= MostSide && columns is > 0 and <= MostSide ? (number, columns, rows)
-            : throw new NibbleException($"{path} begins with {magic:X8} and {number} images of {columns} x {rows} pixels, expected {images:X8} and at least one "
-                + $"image of at most {MostSide} x {MostSide}");
+            : throw new NibbleException($"{path} begins with {magic:X8} and {number} images of {columns} x {rows} pixels, expected {images:X8} and at "
+                + $"least one image of at most {MostSide} x {MostSide}");
     }
 }

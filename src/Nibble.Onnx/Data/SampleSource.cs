@@ -6,8 +6,8 @@ namespace Nibble.Onnx.Data;
 /// <summary>Samples in the user's files.</summary>
 internal sealed class SampleSource : ISampleSource
 {
-    private const string Known = "a folder of images or of .npy and .npz files, an image (.png, .jpg, .jpeg, .bmp, .webp, .gif), .npy, .npz, .jsonl, .wav, .txt, "
-        + ".tsv, CIFAR-10's .bin or an IDX file of images (idx3-ubyte, also .gz)";
+    private const string Known = "a folder of images or of .npy and .npz files, an image (.png, .jpg, .jpeg, .bmp, .webp, .gif), .npy, .npz, .jsonl, .wav, "
+        + ".txt, .tsv, CIFAR-10's .bin or an IDX file of images (idx3-ubyte, also .gz)";
 
     private readonly List<IFileSamples> files;
     private readonly IReadOnlyList<GraphInput> inputs;

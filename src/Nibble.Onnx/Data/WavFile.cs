@@ -34,13 +34,14 @@ internal sealed record WavFile(int Rate, int Channels, int Bits, bool IsFloat, l
             long length = BinaryPrimitives.ReadUInt32LittleEndian(chunk[4..]);
             if (length > stream.Length - stream.Position)
             {
-                throw new NibbleException($"{place}: a part of {length} bytes at offset {stream.Position - chunk.Length}, and {stream.Length - stream.Position} "
-                    + "bytes are left; the file is damaged, or its recording was not finished");
+                throw new NibbleException($"{place}: a part of {length} bytes at offset {stream.Position - chunk.Length}, and "
+                    + $"{stream.Length - stream.Position} bytes are left; the file is damaged, or its recording was not finished");
             }
 
             if (chunk.StartsWith("data"u8))
             {
-                return format is null ? throw new NibbleException($"{place}: the values come before their format") : format.WithData(stream.Position, length, place);
+                return format is null ? throw new NibbleException($"{place}: the values come before their format")
+                    : format.WithData(stream.Position, length, place);
             }
 
             var next = stream.Position + length + (length & 1);

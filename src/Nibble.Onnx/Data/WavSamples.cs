@@ -22,8 +22,8 @@ internal sealed class WavSamples : IFileSamples
         sizes = input.FixedSizes("recordings");
         if (sizes.Length == 0 || sizes[..^1].Any(size => size != 1) || !TensorKind.Of(input).IsFloat)
         {
-            throw new NibbleException($"{place}: input '{input.Name}' is {input.Text}, expected floats whose last axis is the length of a piece and whose other "
-                + "sizes are 1");
+            throw new NibbleException($"{place}: input '{input.Name}' is {input.Text}, expected floats whose last axis is the length of a piece and whose "
+                + "other sizes are 1");
         }
 
         using var stream = open();
