@@ -28,7 +28,7 @@ internal sealed class OnnxQuantizeOptions
 
     private readonly Option<OnnxMode> mode = Choice<OnnxMode>(
         "--mode", "ONNX only. static: weights and activations, with ranges from data. dynamic: activations are measured at every run. weights: weights alone. "
-        + "auto: the fastest of them within --max-loss.");
+        + "auto: the fastest of them within --max-loss, or within an error of 10%. Default: auto.", OnnxMode.Auto);
 
     private readonly Option<string> target = new("--target")
     {
@@ -78,7 +78,7 @@ internal sealed class OnnxQuantizeOptions
             $"{data.Name} is missing: quantizing an ONNX model needs samples of its inputs, to measure ranges and to compare; give a folder or a file, or "
             + $"{data.Name} {RandomData} for a first look");
         using var session = OnnxRuntimeSession.Open(model, 1);
-        var inputs = UsageException.Of(() => ShapeFix.Apply(GraphInputs.Of(session), [.. (parsed.GetValue(shapes) ?? []).Select(ShapeFix.Parse)]));
+        var inputs = UsageException.Of(() => ShapeFix.Apply(GraphInputs.Of(session), Shapes(parsed)));
         var options = new SampleOptions
         {
             Images = parsed.GetValue(preprocess) is { } text ? UsageException.Of(() => ImagePreprocessing.Parse(text)) : null,
@@ -126,6 +126,7 @@ internal sealed class OnnxQuantizeOptions
             Exclude = parsed.GetValue(exclude) ?? [],
             Only = parsed.GetValue(only) ?? [],
             States = States(parsed),
+            Shapes = Shapes(parsed).ToDictionary(shape => shape.Name, shape => shape.Sizes),
             MaxLoss = parsed.GetValue(maxLoss),
             Bits = width,
             BlockSize = parsed.GetValue(block) ?? defaults.BlockSize,
@@ -138,12 +139,15 @@ internal sealed class OnnxQuantizeOptions
     private List<(string Input, string Output)> States(ParseResult parsed) =>
         UsageException.Of(() => (parsed.GetValue(states) ?? []).Select(StateFeedback.Parse).ToList());
 
-    private static Option<T> Choice<T>(string name, string description)
+    private List<ShapeFix> Shapes(ParseResult parsed) => UsageException.Of(() => (parsed.GetValue(shapes) ?? []).Select(ShapeFix.Parse).ToList());
+
+    private static Option<T> Choice<T>(string name, string description, T otherwise)
         where T : struct, Enum
     {
         var option = new Option<T>(name)
         {
             Description = description,
+            DefaultValueFactory = _ => otherwise,
             CustomParser = result => Enum.Parse<T>(result.Tokens[0].Value, ignoreCase: true),
         };
         option.AcceptOnlyFromAmong([.. Enum.GetNames<T>().Select(value => value.ToLowerInvariant())]);

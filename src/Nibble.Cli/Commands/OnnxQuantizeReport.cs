@@ -12,7 +12,6 @@ namespace Nibble.Cli.Commands;
 /// <summary>The output of <c>nibble quantize</c> for ONNX files.</summary>
 internal static class OnnxQuantizeReport
 {
-    private const int ShownNodes = 3;
     private const int ShownLayers = 3;
 
     /// <summary>Reports what was written.</summary>
@@ -46,10 +45,11 @@ internal static class OnnxQuantizeReport
             host.Output.WriteLine($"worst inside: {string.Join(", ", worst.Select(layer => $"{layer.Name} {Decibels(layer)}"))}");
         }
 
-        foreach (var group in result.Nodes.Where(node => node.Kept is not null).GroupBy(node => (node.Operator, node.Kept)))
+        foreach (var group in result.Nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
         {
-            var names = string.Join(", ", group.Take(ShownNodes).Select(node => node.Node)) + (group.Count() > ShownNodes ? " ..." : string.Empty);
-            host.Output.WriteLine($"float       {group.Count()} {group.Key.Operator}: {group.Key.Kept} ({names})");
+            var operators = group.GroupBy(node => node.Operator)
+                .Select(nodes => string.Create(CultureInfo.InvariantCulture, $"{nodes.Count()} {nodes.Key} ({nodes.First().Node}{(nodes.Count() > 1 ? " ..." : string.Empty)})"));
+            host.Output.WriteLine($"float       {string.Join(", ", operators)}: {group.Key}");
         }
 
         if (result.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)

@@ -6,6 +6,9 @@ namespace Nibble.Onnx.Quantization;
 /// <summary>Rounds weights to signed bytes with a scale for each output channel.</summary>
 internal static class ChannelQuantizer
 {
+    /// <summary>Scales that are tried for a channel whose sums could saturate.</summary>
+    private const int GuardSteps = 8;
+
     private static readonly CodeRange Codes = new(-ChannelCodes.Largest, ChannelCodes.Largest);
 
     /// <summary>Quantizes a weight.</summary>
@@ -40,13 +43,13 @@ internal static class ChannelQuantizer
 
             var magnitude = channel.Length == 0 ? 0 : Math.Max(Math.Abs(measured.Range.Min), Math.Abs(measured.Range.Max));
             scales[c] = QuantizationParameters.RoundScale(magnitude / ChannelCodes.Largest, ScalePrecision.Float32);
-            if (orders is not null)
+            Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
+            if (orders is not null && SaturationGuard.Guard(channel, orders, scales[c], out var isChanged) is var safe && isChanged)
             {
-                scales[c] = SaturationGuard.Guard(channel, orders, scales[c], out var changed);
-                guarded += changed ? 1 : 0;
+                scales[c] = Guard(channel, orders, scales[c], safe, rounded);
+                guarded++;
             }
 
-            Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
             for (var o = 0; o < outer; o++)
             {
                 rounded.AsSpan(o * inner, inner).CopyTo(codes.AsSpan(((o * channels) + c) * inner));
@@ -54,5 +57,36 @@ internal static class ChannelQuantizer
         }
 
         return new ChannelCodes(codes, scales, guarded);
+    }
+
+    /// <summary>
+    /// Rounds a channel so that no pair saturates, with the least squared error: between the scale that suits the weights, where codes of pairs are clipped, and
+    /// the scale at which none needs to be.
+    /// </summary>
+    /// <returns>The scale.</returns>
+    private static float Guard(ReadOnlySpan<float> channel, IReadOnlyList<int[]> orders, float scale, float safe, Span<sbyte> codes)
+    {
+        var (best, least) = (safe, double.PositiveInfinity);
+        var tried = new sbyte[channel.Length];
+        for (var step = 0; step <= GuardSteps; step++)
+        {
+            var candidate = step == GuardSteps ? safe : (float)(scale * Math.Pow((double)safe / scale, (double)step / GuardSteps));
+            Quantizer.Quantize(channel, new QuantizationParameters(candidate, 0), Codes, tried);
+            SaturationGuard.Clip(tried, orders);
+            var error = 0d;
+            for (var i = 0; i < tried.Length; i++)
+            {
+                var difference = channel[i] - ((double)candidate * tried[i]);
+                error += difference * difference;
+            }
+
+            if (error < least)
+            {
+                (best, least) = (candidate, error);
+                tried.CopyTo(codes);
+            }
+        }
+
+        return best;
     }
 }

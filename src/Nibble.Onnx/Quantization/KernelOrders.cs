@@ -25,17 +25,25 @@ internal static class KernelOrders
             return null;
         }
 
-        // QLinearConv puts channels last, so that the input channels of one kernel position are neighbours. Where it does not, positions are.
+        // QLinearConv puts channels last: the input channels of one kernel position are neighbours. If their number is odd, a kernel that goes over positions
+        // one by one pairs them otherwise than one that reads them in a row.
         var positions = weight.Dims.Skip(2).Aggregate(1, (product, size) => product * (int)size);
-        var last = new int[inputs * positions];
+        var row = new List<int>(inputs * positions);
+        var padded = new List<int>(row.Capacity + positions);
         for (var position = 0; position < positions; position++)
         {
             for (var input = 0; input < inputs; input++)
             {
-                last[(position * inputs) + input] = (input * positions) + position;
+                row.Add((input * positions) + position);
+                padded.Add((input * positions) + position);
+            }
+
+            if (inputs % 2 == 1)
+            {
+                padded.Add(SaturationGuard.Padding);
             }
         }
 
-        return [[.. Enumerable.Range(0, last.Length)], last];
+        return inputs % 2 == 0 ? [[.. row]] : [[.. row], [.. padded]];
     }
 }

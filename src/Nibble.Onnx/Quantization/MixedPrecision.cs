@@ -43,7 +43,7 @@ internal sealed class MixedPrecision
     public IReadOnlyList<NodeSensitivity> Measure()
     {
         var nodes = quantizer.WeightedNodes();
-        var times = NodeTimes.Measure(source, model.Path, samples[0], options.States, model.Folder);
+        var times = NodeTimes.Measure(source, model.Path, samples[0], options, model.Folder);
         var measured = new List<NodeSensitivity>();
         foreach (var (name, type) in nodes)
         {
@@ -89,8 +89,8 @@ internal sealed class MixedPrecision
     /// <summary>The largest relative error of an output.</summary>
     private double Loss(QuantizedGraph quantized)
     {
-        using var single = new StatefulSession(OnnxRuntimeSession.Open(source, Environment.ProcessorCount), options.States);
-        using var result = new StatefulSession(ProbedGraph.Open(quantized.Graph, [], model.Folder), options.States);
+        using var single = new StatefulSession(OnnxRuntimeSession.Open(source, Environment.ProcessorCount), options);
+        using var result = new StatefulSession(ProbedGraph.Open(quantized.Graph, [], model.Folder), options);
         var (differences, _) = GraphComparison.Run(single, result, single.Outputs, samples, cancellation);
         return differences.Max(difference => difference.RelativeError) ?? 0;
     }

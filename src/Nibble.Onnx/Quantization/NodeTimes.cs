@@ -14,11 +14,11 @@ internal static class NodeTimes
     /// <param name="path">The float graph, whose nodes have names.</param>
     /// <param name="name">What messages call the model.</param>
     /// <param name="sample">The sample to run, with states.</param>
-    /// <param name="states">The inputs that get an output of the run before.</param>
+    /// <param name="options">The states, and the sizes of inputs.</param>
     /// <param name="folder">A folder for temporary files.</param>
     /// <returns>Seconds by node. Nodes that ONNX Runtime has joined with others are missing.</returns>
     public static IReadOnlyDictionary<string, double> Measure(
-        string path, string name, IReadOnlyCollection<NamedOnnxValue> sample, IReadOnlyList<(string Input, string Output)> states, string folder)
+        string path, string name, IReadOnlyCollection<NamedOnnxValue> sample, OnnxQuantizationOptions options, string folder)
     {
         var session = OnnxRuntimeSession.Open(path, name, 1, settings =>
         {
@@ -27,7 +27,7 @@ internal static class NodeTimes
             settings.EnableProfiling = true;
         });
         string profile;
-        using (var stateful = new StatefulSession(session, states))
+        using (var stateful = new StatefulSession(session, options))
         {
             for (var i = 0; i < Runs; i++)
             {

@@ -181,7 +181,7 @@ internal sealed class OnnxQuantization
     private StatefulSession Open(string path, bool isDefault, int? threads = null) =>
         Stateful(OnnxRuntimeSession.Open(path, model.Path, threads ?? Environment.ProcessorCount, _ => { }, isDefault));
 
-    private StatefulSession Stateful(InferenceSession session) => new(session, options.States);
+    private StatefulSession Stateful(InferenceSession session) => new(session, options);
 
     private sealed class StageProgress(IProgress<RunProgress>? progress, string stage, int total) : IProgress<int>
     {

@@ -6,8 +6,8 @@ namespace Nibble.Onnx.Quantization;
 /// <summary>How to quantize an ONNX graph.</summary>
 public sealed record OnnxQuantizationOptions
 {
-    /// <summary>What is computed with integers. Default: static.</summary>
-    public OnnxMode Mode { get; init; }
+    /// <summary>What is computed with integers. Default: the fastest mode whose loss is acceptable.</summary>
+    public OnnxMode Mode { get; init; } = OnnxMode.Auto;
 
     /// <summary>The processors that the file is made for. Default: any.</summary>
     public OnnxTarget Target { get; init; }
@@ -38,6 +38,9 @@ public sealed record OnnxQuantizationOptions
 
     /// <summary>Inputs that get an output of the run before: the states of a model that runs over a sequence. They begin with zeros. Default: none.</summary>
     public IReadOnlyList<(string Input, string Output)> States { get; init; } = [];
+
+    /// <summary>The sizes of inputs that the model leaves free, by input. Needed for states whose sizes the samples do not decide. Default: none.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyList<long>> Shapes { get; init; } = new Dictionary<string, IReadOnlyList<long>>();
 
     /// <summary>Bits of weights in the mode for weights alone: 4 or 8. Default: 8.</summary>
     public int Bits { get; init; } = 8;

@@ -4,7 +4,6 @@ using Nibble.Numerics;
 using Nibble.Observers;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
-using Nibble.Recipes;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -15,8 +14,7 @@ internal static class RangeCalibration
     /// <param name="graph">The float graph. It is not changed.</param>
     /// <param name="values">The values to watch.</param>
     /// <param name="samples">The samples.</param>
-    /// <param name="states">The inputs that get an output of the run before, with that output.</param>
-    /// <param name="kind">How ranges are chosen.</param>
+    /// <param name="options">How ranges are chosen, and the states.</param>
     /// <param name="folder">A folder for temporary files.</param>
     /// <param name="progress">Takes the number of samples so far.</param>
     /// <param name="cancellation">Stops the run.</param>
@@ -26,17 +24,16 @@ internal static class RangeCalibration
         OnnxGraph graph,
         IReadOnlyList<string> values,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
-        IReadOnlyList<(string Input, string Output)> states,
-        ObserverKind kind,
+        OnnxQuantizationOptions options,
         string folder,
         IProgress<int>? progress,
         CancellationToken cancellation)
     {
-        var observers = values.ToDictionary(value => value, _ => Observer.Create(kind), StringComparer.Ordinal);
+        var observers = values.ToDictionary(value => value, _ => Observer.Create(options.Ranges), StringComparer.Ordinal);
         var inputs = graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
         var computed = values.Where(value => !inputs.Contains(value)).ToList();
         var count = 0;
-        using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, folder), states))
+        using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, folder), options))
         {
             foreach (var sample in samples)
             {

@@ -76,6 +76,45 @@ internal static class SaturationGuard
     /// <param name="scale">The scale that suits the weights, positive.</param>
     public static float SafeScale(ReadOnlySpan<float> weights, float scale) => Guard(weights, scale, out _);
 
+    /// <summary>Lowers the codes of pairs that would saturate. Both of a pair lose as much, as far as their magnitudes allow.</summary>
+    /// <param name="codes">The codes of an output channel.</param>
+    /// <param name="orders">The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.</param>
+    public static void Clip(Span<sbyte> codes, IReadOnlyList<int[]> orders)
+    {
+        ArgumentNullException.ThrowIfNull(orders);
+        for (var i = 0; orders.Count == 0 && i + 1 < codes.Length; i += 2)
+        {
+            Clip(ref codes[i], ref codes[i + 1]);
+        }
+
+        // A code only becomes smaller, so a pair of one order stays safe while those of another are clipped.
+        foreach (var order in orders)
+        {
+            for (var i = 0; i + 1 < order.Length; i += 2)
+            {
+                if (order[i] != Padding && order[i + 1] != Padding)
+                {
+                    Clip(ref codes[order[i]], ref codes[order[i + 1]]);
+                }
+            }
+        }
+    }
+
+    private static void Clip(ref sbyte first, ref sbyte second)
+    {
+        if (IsSafe(first, second))
+        {
+            return;
+        }
+
+        // Codes of one sign, as opposite ones are safe. The smaller one cannot lose more than it has.
+        var sign = first < 0 ? -1 : 1;
+        var (a, b) = (Math.Abs((int)first), Math.Abs((int)second));
+        var excess = a + b - MaxPairSum;
+        var fromFirst = Math.Clamp((excess + (a >= b ? 1 : 0)) / 2, excess - Math.Min(b, excess), Math.Min(a, excess));
+        (first, second) = ((sbyte)(sign * (a - fromFirst)), (sbyte)(sign * (b - (excess - fromFirst))));
+    }
+
     private static void Collect(float first, float second, float scale, List<(float First, float Second)> offending)
     {
         if (!IsSafe(Code(first, scale), Code(second, scale)))

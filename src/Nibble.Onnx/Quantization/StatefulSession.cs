@@ -11,12 +11,14 @@ internal sealed class StatefulSession : IDisposable
 
     /// <summary>Takes a session, which is disposed with this one.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="states">The inputs and the outputs that they get.</param>
-    /// <exception cref="NibbleException">An input is unknown or named twice.</exception>
-    public StatefulSession(InferenceSession session, IReadOnlyList<(string Input, string Output)> states)
+    /// <param name="options">The states, and the sizes of inputs that the model leaves free.</param>
+    /// <exception cref="NibbleException">An input is unknown or named twice, or has other sizes.</exception>
+    public StatefulSession(InferenceSession session, OnnxQuantizationOptions options)
     {
+        ArgumentNullException.ThrowIfNull(options);
         this.session = session;
-        this.states = new StateFeedback(states, GraphInputs.Of(session));
+        var inputs = ShapeFix.Apply(GraphInputs.Of(session), [.. options.Shapes.Select(shape => new ShapeFix(shape.Key, shape.Value))]);
+        states = new StateFeedback(options.States, inputs);
     }
 
     /// <summary>The names of the outputs.</summary>

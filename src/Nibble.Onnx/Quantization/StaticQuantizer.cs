@@ -34,8 +34,8 @@ internal sealed class StaticQuantizer
     {
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
-        var values = IntegerNodes.Candidates(graph, filter.Objection).QuantizedValues();
-        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options.States, options.Ranges, model.Folder, progress, cancellation);
+        var values = IntegerNodes.Candidates(graph, filter.Objection).PossibleValues;
+        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options, model.Folder, progress, cancellation);
         return new StaticQuantizer(model, options, ranges, count);
     }
 

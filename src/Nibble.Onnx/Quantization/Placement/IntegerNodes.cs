@@ -19,6 +19,9 @@ internal sealed class IntegerNodes
 
     private IntegerNodes(OnnxGraph graph) => this.graph = graph;
 
+    /// <summary>The values that nodes read and compute that could be integer, whatever stays float in the end, in the graph's order.</summary>
+    public IReadOnlyList<string> PossibleValues { get; private set; } = [];
+
     /// <summary>The integer nodes with their forms.</summary>
     public IReadOnlyDictionary<NodeProto, NodeForm> Forms => forms;
 
@@ -46,6 +49,8 @@ internal sealed class IntegerNodes
             }
         }
 
+        var possible = nodes.forms.SelectMany(pair => Activations(pair.Key, pair.Value).Concat(pair.Key.Output)).ToHashSet(StringComparer.Ordinal);
+        nodes.PossibleValues = nodes.InOrder(possible);
         nodes.Prune();
         return nodes;
     }
@@ -86,7 +91,7 @@ internal sealed class IntegerNodes
             }
         }
 
-        return [.. graph.Inputs.Select(input => input.Name).Concat(graph.Nodes.SelectMany(node => node.Output)).Where(values.Contains)];
+        return InOrder(values);
     }
 
     /// <summary>The value from which a value takes its scale: the source of the data, through nodes that only move it.</summary>
@@ -99,6 +104,9 @@ internal sealed class IntegerNodes
 
         return value;
     }
+
+    private IReadOnlyList<string> InOrder(HashSet<string> values) =>
+        [.. graph.Inputs.Select(input => input.Name).Concat(graph.Nodes.SelectMany(node => node.Output)).Where(values.Contains)];
 
     /// <summary>What a node computes, after the nodes that it absorbs.</summary>
     private string Result(NodeProto node)
@@ -150,7 +158,7 @@ internal sealed class IntegerNodes
         var computed = form.Inputs.Select(input => node.Input[input]).Where(value => graph.Constant(value) is null).ToList();
         var lacking = computed.Where(value => !IsQuantizedAnyway(node, value)).ToList();
         return lacking.Count < computed.Count - lacking.Count + 1 && (form.Role != NodeRole.Move || lacking.Count == 0) ? null
-            : $"its input '{lacking[0]}' is float, and quantizing it would cost more than it saves";
+            : "its input is float, and quantizing it would cost more than it saves";
     }
 
     private static IEnumerable<string> Activations(NodeProto node, NodeForm form) => form.Inputs.Select(input => node.Input[input]);

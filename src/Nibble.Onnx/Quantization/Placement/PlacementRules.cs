@@ -34,7 +34,7 @@ internal static class PlacementRules
         {
             if (graph.TypeOf(value) is not { Element: OnnxType.Float32 })
             {
-                reason = graph.TypeOf(value) is { } type ? $"'{value}' is {type.Element.Name()}, not FLOAT" : $"the type of '{value}' is unknown";
+                reason = graph.TypeOf(value) is { } type ? $"it computes {type.Element.Name()} numbers" : "the type of its values is unknown";
                 return null;
             }
         }
