@@ -65,9 +65,12 @@ internal sealed class OnnxQuantizeOptions
         ranges.AcceptOnlyFromAmong("minmax", "mse", "percentile", "entropy");
     }
 
+    /// <summary>The HTML report.</summary>
+    public Option<string?> Report { get; } = new("--report") { Description = "ONNX only. HTML report to write: outputs, the worst values inside, and every node." };
+
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All =>
-        [data, preprocess, tokenizer, shapes, constants, states, mode, target, ranges, bits, block, exclude, only, maxLoss, samples, batch, saturation];
+        [data, preprocess, tokenizer, shapes, constants, states, mode, target, ranges, bits, block, exclude, only, maxLoss, samples, batch, saturation, Report];
 
     /// <summary>Opens the data.</summary>
     /// <exception cref="UsageException">There is no data.</exception>

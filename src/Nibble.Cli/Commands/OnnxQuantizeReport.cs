@@ -1,9 +1,7 @@
-using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Cli.Report.Documents;
-using Nibble.Onnx.Quantization;
 using Nibble.Onnx.Quantization.Proof;
 using Spectre.Console;
 
@@ -15,65 +13,55 @@ internal static class OnnxQuantizeReport
     private const int ShownLayers = 3;
 
     /// <summary>Reports what was written.</summary>
-    public static void Write(CommandHost host, bool json, OnnxQuantizationResult result, OnnxQuantizationOptions options, double seconds)
+    public static void Write(CommandHost host, bool json, OnnxQuantizeDocument document)
     {
-        using var process = Process.GetCurrentProcess();
-        var peak = process.PeakWorkingSet64;
         if (json)
         {
-            host.WriteJson(
-                new OnnxQuantizeDocument(
-                    OnnxQuantizeDocument.CurrentSchema, result.Path, result.Mode, result.Bytes, result.SourceBytes, options.DataName, result.CalibrationSamples,
-                    result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Nodes, seconds, peak),
-                CliJson.Default.OnnxQuantizeDocument);
+            host.WriteJson(document, CliJson.Default.OnnxQuantizeDocument);
             return;
         }
 
-        var integer = result.Nodes.Count(node => node.Kept is null);
         host.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{result.Path}: {result.Bytes:N0} bytes ({Numbers.Smaller(result.Bytes, result.SourceBytes)}), {Name(result.Mode)}, {integer} of {result.Nodes.Count} "
-            + $"nodes in integers, {seconds:F1} s, at most {peak >> 20:N0} MiB of memory"));
-        host.Output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"calibrated on {result.CalibrationSamples} samples of {options.DataName}, compared on {result.ComparedSamples} "
-            + $"{(result.IsHeldOut ? "others" : "of the same")}"));
-        host.Console.WriteTable(Outputs(result.Outputs));
-        if (result.Layers.Count > 0)
+            $"{document.Output}: {document.Bytes:N0} bytes ({Numbers.Smaller(document.Bytes, document.SourceBytes)}), {OnnxQuantizeText.Name(document.Mode)}, "
+            + $"{document.Nodes.Count(node => node.Kept is null)} of {document.Nodes.Count} nodes in integers, {document.Seconds:F1} s, at most "
+            + $"{document.PeakBytes >> 20:N0} MiB of memory"));
+        host.Output.WriteLine(OnnxQuantizeText.Samples(document));
+        foreach (var trial in document.Trials)
         {
-            var worst = result.Layers.OrderBy(layer => layer.Decibels ?? double.PositiveInfinity).Take(ShownLayers);
-            host.Output.WriteLine($"worst inside: {string.Join(", ", worst.Select(layer => $"{layer.Name} {Decibels(layer)}"))}");
+            host.Output.WriteLine(
+                $"tried       {OnnxQuantizeText.Name(trial.Mode)}: error {Numbers.RelativeError(trial.Loss)}, {OnnxQuantizeText.Speed(trial.Ratio)}, "
+                + $"{Numbers.Bytes(trial.Bytes)}{(trial.Mode == document.Mode ? "; chosen" : string.Empty)}");
         }
 
-        foreach (var group in result.Nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
+        host.Console.WriteTable(Outputs(document.Outputs));
+        if (document.Layers.Count > 0)
         {
-            var operators = group.GroupBy(node => node.Operator)
-                .Select(nodes => string.Create(CultureInfo.InvariantCulture, $"{nodes.Count()} {nodes.Key} ({nodes.First().Node}{(nodes.Count() > 1 ? " ..." : string.Empty)})"));
+            var worst = document.Layers.OrderBy(layer => layer.Decibels ?? double.PositiveInfinity).Take(ShownLayers);
+            host.Output.WriteLine($"worst       {string.Join(", ", worst.Select(layer => $"{layer.Name} {OnnxQuantizeText.Decibels(layer)}"))}");
+        }
+
+        foreach (var group in document.Nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
+        {
+            var operators = group.GroupBy(node => node.Operator).Select(nodes => string.Create(
+                CultureInfo.InvariantCulture, $"{nodes.Count()} {nodes.Key} ({nodes.First().Node}{(nodes.Count() > 1 ? " ..." : string.Empty)})"));
             host.Output.WriteLine($"float       {string.Join(", ", operators)}: {group.Key}");
         }
 
-        if (result.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
+        if (document.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
         {
-            host.Output.WriteLine($"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate");
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate"));
         }
 
-        if (result.Timing is { } timing)
+        if (document.Timing is { } timing)
         {
-            host.Output.WriteLine(Speed(timing));
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"speed       {OnnxQuantizeText.Speed(timing.Ratio)}: {Milliseconds(timing.Quantized)} instead of {Milliseconds(timing.Float)} (one thread, "
+                + $"{timing.Runs} paired runs)"));
         }
     }
-
-    private static string Name(OnnxMode mode) => mode switch
-    {
-        OnnxMode.Static => "static INT8",
-        OnnxMode.Dynamic => "dynamic INT8",
-        _ => "quantized weights",
-    };
-
-    private static string Speed(PairedTiming timing) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"speed       {Milliseconds(timing.Float)} float, {Milliseconds(timing.Quantized)} quantized: "
-        + $"{(timing.Ratio >= 1 ? $"{timing.Ratio:F2} times faster" : $"{1 / timing.Ratio:F2} times slower than float")} (one thread, {timing.Runs} paired runs)");
 
     private static string Milliseconds(double seconds) => string.Create(CultureInfo.InvariantCulture, $"{seconds * 1e3:G3} ms");
 
@@ -89,13 +77,10 @@ internal static class OnnxQuantizeReport
         foreach (var output in outputs)
         {
             table.AddRow(
-                Markup.Escape(TerminalText.Printable(output.Name)), Decibels(output), output.Largest is { } largest ? Numbers.Plain(largest) : Numbers.Missing,
-                output.Agreement is { } share ? Numbers.Share(share) : Numbers.Missing);
+                Markup.Escape(TerminalText.Printable(output.Name)), OnnxQuantizeText.Decibels(output),
+                output.Largest is { } largest ? Numbers.Plain(largest) : Numbers.Missing, output.Agreement is { } share ? Numbers.Share(share) : Numbers.Missing);
         }
 
         return table;
     }
-
-    private static string Decibels(OutputDifference difference) => difference.Decibels is not { } value ? Numbers.Missing
-        : double.IsInfinity(value) ? "equal" : string.Create(CultureInfo.InvariantCulture, $"{value:F1} dB");
 }

@@ -53,11 +53,8 @@ internal static class QuantizeCommand
             OutputPlace.RequireNewFile(path);
             if (IsOnnx(parsed.GetValue(source)!))
             {
-                var model = parsed.GetValue(source)!;
-                var samples = onnx.OpenData(host, parsed, model);
-                var options = onnx.Read(host, parsed, samples);
-                var quantized = host.WithProgress(progress => OnnxQuantizer.Run(model, path, samples.Samples(), options, progress, host.Cancellation));
-                OnnxQuantizeReport.Write(host, parsed.GetValue(json), quantized, options, Stopwatch.GetElapsedTime(started).TotalSeconds);
+                OutputPlace.RequireReport(parsed.GetValue(onnx.Report));
+                Quantize(host, parsed, onnx, parsed.GetValue(source)!, path, parsed.GetValue(json));
                 return ExitCode.Done;
             }
 
@@ -75,6 +72,28 @@ internal static class QuantizeCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static void Quantize(CommandHost host, ParseResult parsed, OnnxQuantizeOptions onnx, string model, string output, bool json)
+    {
+        var started = Stopwatch.GetTimestamp();
+        var samples = onnx.OpenData(host, parsed, model);
+        var options = onnx.Read(host, parsed, samples);
+        var result = host.WithProgress(progress => OnnxQuantizer.Run(model, output, samples.Samples(), options, progress, host.Cancellation));
+        using var process = Process.GetCurrentProcess();
+        var document = new OnnxQuantizeDocument(
+            OnnxQuantizeDocument.CurrentSchema, result.Path, result.Mode, result.Bytes, result.SourceBytes, options.DataName, result.CalibrationSamples,
+            result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Trials, result.Nodes,
+            Stopwatch.GetElapsedTime(started).TotalSeconds, process.PeakWorkingSet64);
+        CommandHost.Deliver(
+            () =>
+            {
+                if (parsed.GetValue(onnx.Report) is { } report)
+                {
+                    HtmlPage.Write(report, OnnxQuantizeHtml.Render(document, CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value))));
+                }
+            },
+            () => OnnxQuantizeReport.Write(host, json, document));
     }
 
     private static bool IsOnnx(string path) => path.EndsWith(".onnx", StringComparison.OrdinalIgnoreCase);

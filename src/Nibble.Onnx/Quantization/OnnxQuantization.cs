@@ -14,6 +14,9 @@ internal sealed class OnnxQuantization
     /// <summary>The loss within which the fastest mode is chosen if the caller sets no limit.</summary>
     private const double AutoLoss = 0.1;
 
+    /// <summary>Files whose speeds are within this share of each other are equally fast: single runs differ as much.</summary>
+    private const double SameSpeed = 0.95;
+
     private const int ComparedLayerSamples = 8;
 
     private readonly PreparedModel model;
@@ -22,6 +25,7 @@ internal sealed class OnnxQuantization
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
     private readonly string source;
+    private readonly List<ModeTrial> trials = [];
 
     public OnnxQuantization(
         PreparedModel model, SampleSplit samples, OnnxQuantizationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
@@ -57,6 +61,7 @@ internal sealed class OnnxQuantization
             Outputs = outputs,
             Layers = layers,
             Timing = timing,
+            Trials = trials,
         };
     }
 
@@ -83,29 +88,27 @@ internal sealed class OnnxQuantization
         return (mode, new QuantizedGraph(graph, decisions, []), 0);
     }
 
-    /// <summary>The fastest mode whose loss on samples of the calibration is within the limit. Float numbers do not count as a mode.</summary>
+    /// <summary>
+    /// The fastest mode whose loss on samples of the calibration is within the limit. Among those that are as fast, the smallest file; a mode that is slower
+    /// than float only if all are.
+    /// </summary>
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Choose()
     {
-        var limit = options.MaxLoss ?? AutoLoss;
         using var single = Open(source, isDefault: true);
-        var tried = new List<((OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Result, double Loss, double Ratio)>();
+        var results = new Dictionary<OnnxMode, (OnnxMode Mode, QuantizedGraph Graph, int Calibrated)>();
         foreach (var mode in (OnnxMode[])[OnnxMode.Static, OnnxMode.Dynamic, OnnxMode.Weights])
         {
-            var result = Quantize(mode);
-            var path = Write(result.Graph);
+            results[mode] = Quantize(mode);
+            var path = Write(results[mode].Graph);
             using var quantized = Open(path, isDefault: true);
             var (differences, _) = GraphComparison.Run(single, quantized, single.Outputs, samples.Calibration.Take(options.HeldOutSamples), cancellation);
-            tried.Add((result, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1));
+            trials.Add(new ModeTrial(mode, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1, OnnxWriter.BytesOf(path)));
         }
 
-        var within = tried.Where(entry => entry.Loss <= limit).ToList();
-        var chosen = within.Count > 0 ? within.MaxBy(entry => entry.Ratio) : tried.MinBy(entry => entry.Loss);
-        options.Logger?.ModeChosen(
-            chosen.Result.Mode,
-            string.Join("; ", tried.Select(entry => string.Create(
-                CultureInfo.InvariantCulture, $"{entry.Result.Mode}: error {entry.Loss:P1}, {entry.Ratio:F2} times the speed of float"))),
-            string.Create(CultureInfo.InvariantCulture, $"{limit:P1}"));
-        return chosen.Result;
+        var within = trials.Where(trial => trial.Loss <= (options.MaxLoss ?? AutoLoss)).ToList();
+        var fastest = within.Select(trial => trial.Ratio).DefaultIfEmpty(0).Max();
+        return results[within.Count == 0 ? trials.MinBy(trial => trial.Loss)!.Mode
+            : within.Where(trial => trial.Ratio >= fastest * SameSpeed).MinBy(trial => trial.Bytes)!.Mode];
     }
 
     private string Write(QuantizedGraph quantized)
@@ -175,7 +178,9 @@ internal sealed class OnnxQuantization
         progress?.Report(new RunProgress("time", 0, 1));
         using var single = Open(source, isDefault: true, threads: 1);
         using var result = Open(path, isDefault: true, threads: 1);
-        return PairedTiming.Measure(single, result, sample, options.TimingLimit, cancellation);
+        var timing = PairedTiming.Measure(single, result, sample, options.TimingLimit, cancellation);
+        progress?.Report(new RunProgress("time", 1, 1));
+        return timing;
     }
 
     private StatefulSession Open(string path, bool isDefault, int? threads = null) =>

@@ -37,4 +37,7 @@ public sealed record OnnxQuantizationResult
 
     /// <summary>The time of one run, with one thread. Null if there was no sample.</summary>
     public required PairedTiming? Timing { get; init; }
+
+    /// <summary>What the modes gave, if the fastest was looked for. Empty if the caller chose.</summary>
+    public required IReadOnlyList<ModeTrial> Trials { get; init; }
 }

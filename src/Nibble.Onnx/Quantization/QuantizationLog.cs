@@ -10,8 +10,4 @@ internal static partial class QuantizationLog
         EventId = 3, EventName = "NoneHeldBack", Level = LogLevel.Warning,
         Message = "Fewer than 5 samples: none is held back, so the comparison is on the samples of the calibration")]
     public static partial void NoneHeldBack(this ILogger logger);
-
-    /// <summary>Logs which mode was chosen.</summary>
-    [LoggerMessage(EventId = 4, EventName = "ModeChosen", Level = LogLevel.Warning, Message = "Chose {Mode} among {Tried}; errors of up to {Limit} are accepted")]
-    public static partial void ModeChosen(this ILogger logger, OnnxMode mode, string tried, string limit);
 }

@@ -17,6 +17,7 @@ internal sealed record OnnxQuantizeDocument(
     IReadOnlyList<OutputDifference> Outputs,
     IReadOnlyList<OutputDifference> Layers,
     PairedTiming? Timing,
+    IReadOnlyList<ModeTrial> Trials,
     IReadOnlyList<NodeDecision> Nodes,
     double Seconds,
     long PeakBytes)
