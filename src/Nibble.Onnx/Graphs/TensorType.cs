@@ -22,7 +22,8 @@ internal sealed record TensorType(OnnxType Element, IReadOnlyList<long?>? Shape)
         if (Shape is not null)
         {
             tensor.Shape = new TensorShapeProto();
-            tensor.Shape.Dim.AddRange(Shape.Select(size => size is { } known ? new TensorShapeProto.Types.Dimension { DimValue = known } : new TensorShapeProto.Types.Dimension()));
+            tensor.Shape.Dim.AddRange(Shape.Select(
+                size => size is { } known ? new TensorShapeProto.Types.Dimension { DimValue = known } : new TensorShapeProto.Types.Dimension()));
         }
 
         return new ValueInfoProto { Name = value, Type = new TypeProto { TensorType = tensor } };
