@@ -22,8 +22,9 @@ internal static class ModelPreparation
         graph = BasicOptimizer.Optimize(HalfGraphs.Widen(graph), path, temporaryFolder);
         if (graph.OperatorSet < PerChannelOperatorSet)
         {
-            // Functions are inlined and types are known now. Both make more operators replaceable.
+            // Functions are inlined now, and known types make the changes simpler.
             var old = graph.OperatorSet;
+            TypeInference.Complete(graph, path, temporaryFolder);
             OperatorSetLift.Lift(graph, path);
             graph = BasicOptimizer.Optimize(graph, $"{path}, changed from operator set {old} to {OperatorSetLift.Target}", temporaryFolder);
         }

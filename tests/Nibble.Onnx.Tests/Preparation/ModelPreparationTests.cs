@@ -78,7 +78,7 @@ public sealed class ModelPreparationTests : IDisposable
         var product = model.Node("MatMul", [model.Input("x", OnnxType.Float16, 2, 2), weight]);
         model.Output(model.Node("Clip", [product], NodeAttributes.Make("min", 0f)), OnnxType.Float16);
         var graph = Prepare(model.Model);
-        Assert.Equal(["Cast", "MatMul", "Clip", "Cast"], graph.Nodes.Select(node => node.OpType));
+        Assert.Equal("Cast MatMul Clip Cast", string.Join(' ', graph.Nodes.Select(node => node.OpType)));
         Assert.Equal(OnnxType.Float32, graph.TypeOf(graph.Nodes[1].Output[0])!.Element);
     }
 

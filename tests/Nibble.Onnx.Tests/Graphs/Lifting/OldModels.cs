@@ -362,10 +362,9 @@ internal sealed class OldModels
             [condition],
             model.Inside("then_branch", () => model.Node("Softmax", [version < 11 ? model.Node("Clip", [value], NodeAttributes.Make("max", 0.5f)) : value])),
             model.Inside("else_branch", () => model.Node(
-                "Unsqueeze",
-                [model.Node("ReduceSum", [value], NodeAttributes.Make("axes", [0L]), NodeAttributes.Make("keepdims", 0L))],
+                "Squeeze",
+                [model.Node("Unsqueeze", [model.Node("LogSoftmax", [value])], NodeAttributes.Make("axes", [0L]))],
                 NodeAttributes.Make("axes", [0L]))));
-        shape = model.Model.Graph.Initializer.First(tensor => tensor.Name == condition).Int32Data[0] == 1 ? shape : [1, .. shape.Skip(1)];
         return true;
     }
 
