@@ -14,7 +14,8 @@ internal static class TypeInference
     public static void Complete(OnnxGraph graph, string name, string folder)
     {
         ArgumentNullException.ThrowIfNull(graph);
-        var unknown = graph.Nodes.SelectMany(node => node.Output).Where(value => value.Length > 0 && graph.TypeOf(value) is null).ToHashSet(StringComparer.Ordinal);
+        var unknown = graph.Nodes.SelectMany(node => node.Output).Where(value => value.Length > 0 && graph.TypeOf(value) is null)
+            .ToHashSet(StringComparer.Ordinal);
         if (unknown.Count == 0)
         {
             return;
@@ -39,8 +40,8 @@ internal static class TypeInference
             foreach (var (value, type) in session.OutputMetadata.Where(output => unknown.Contains(output.Key) && output.Value.IsTensor))
             {
                 // No sizes mean a scalar or an unknown number of axes.
-                graph.SetType(value, new TensorType(
-                    (OnnxType)(int)type.ElementDataType, type.Dimensions.Length == 0 ? null : [.. type.Dimensions.Select(size => size < 0 ? (long?)null : size)]));
+                var sizes = type.Dimensions.Select(size => size < 0 ? (long?)null : size).ToList();
+                graph.SetType(value, new TensorType((OnnxType)(int)type.ElementDataType, sizes.Count == 0 ? null : sizes));
             }
         }
 

@@ -185,7 +185,8 @@ internal sealed class OnnxGraph
         {
             foreach (var value in node.Output.Where(value => value.Length > 0 && !given.Add(value)))
             {
-                throw new NibbleException($"The model's node '{node.Name}' computes the value '{value}', which another node computes or which is an input or constant.");
+                throw new NibbleException(
+                    $"The model's node '{node.Name}' computes the value '{value}', which another node computes or which is an input or constant.");
             }
         }
 
@@ -193,7 +194,8 @@ internal sealed class OnnxGraph
         {
             if (Subgraphs.Reads(node).FirstOrDefault(value => !given.Contains(value)) is { } missing)
             {
-                throw new NibbleException($"The model's node '{node.Name}' reads the value '{missing}', which no node computes and which is no input or constant.");
+                throw new NibbleException(
+                    $"The model's node '{node.Name}' reads the value '{missing}', which no node computes and which is no input or constant.");
             }
         }
 

@@ -6,8 +6,8 @@ namespace Nibble.Onnx.Graphs;
 internal static class OnnxModelReader
 {
     /// <summary>Reads a model into a graph that can be edited.</summary>
-    /// <remarks>Constants that are also listed as inputs, as files of IR version 3 do, are no inputs of the graph that is returned: an engine would not treat them as
-    /// constants. Sparse constants become dense. Nodes are ordered so that each comes after those whose outputs it reads.</remarks>
+    /// <remarks>Constants that are also listed as inputs, as files of IR version 3 do, are no inputs of the graph that is returned: an engine would not treat
+    /// them as constants. Sparse constants become dense. Nodes are ordered so that each comes after those whose outputs it reads.</remarks>
     /// <param name="path">The ONNX file.</param>
     /// <exception cref="NibbleException">The file is missing or not valid. The message explains why.</exception>
     public static OnnxGraph Read(string path) => Read(OnnxFile.Open(path));
@@ -19,9 +19,10 @@ internal static class OnnxModelReader
     {
         var model = file.Model;
         var sparse = model.Graphs().SelectMany(graph => graph.SparseInitializer)
-            .Concat(model.Attributes().SelectMany(attribute => attribute.SparseTensor is { } tensor ? attribute.SparseTensors.Prepend(tensor) : attribute.SparseTensors))
+            .Concat(model.Attributes().SelectMany(
+                attribute => attribute.SparseTensor is { } tensor ? attribute.SparseTensors.Prepend(tensor) : attribute.SparseTensors))
             .SelectMany(tensor => (TensorProto?[])[tensor.Values, tensor.Indices]).OfType<TensorProto>();
-        foreach (var tensor in model.Tensors().Concat(sparse))
+        foreach (var tensor in model.Tensors().Concat(sparse).ToList())
         {
             Load(file, tensor);
         }

@@ -24,12 +24,15 @@ internal static class SparseTensors
         if (indices.Length != (long)stored * (isLinear ? 1 : dense.Dims.Count))
         {
             throw TensorValues.Fault(
-                values, $"has {stored} values and indices of the shape [{string.Join(", ", sparse.Indices.Dims)}], expected one index per value, or one per axis");
+                values,
+                $"has {stored} values and indices of the shape [{string.Join(", ", sparse.Indices.Dims)}], expected one index per value, or one per axis");
         }
 
-        if ((long)count * width > Math.Max(AlwaysAllowedBytes, MaximumGrowth * (bytes.Length + (8L * indices.Length))) || (long)count * width > Array.MaxLength)
+        var needed = (long)count * width;
+        if (needed > Array.MaxLength || needed > Math.Max(AlwaysAllowedBytes, MaximumGrowth * (bytes.Length + (8L * indices.Length))))
         {
-            throw TensorValues.Fault(values, $"is sparse and takes {(long)count * width} bytes when all its values are stored, which is too many. Store it as a dense one");
+            throw TensorValues.Fault(
+                values, $"is sparse and takes {needed} bytes when all its values are stored, which is too many. Store it as a dense one");
         }
 
         var result = new byte[count * width];

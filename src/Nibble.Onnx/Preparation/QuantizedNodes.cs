@@ -6,8 +6,10 @@ namespace Nibble.Onnx.Preparation;
 internal static class QuantizedNodes
 {
     private static readonly string[] Operators =
-        ["ConvInteger", "DequantizeLinear", "GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention",
-            "QEmbedLayerNormalization", "QGemm", "QMoE", "QuantizeLinear"];
+    [
+        "ConvInteger", "DequantizeLinear", "GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits",
+        "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QuantizeLinear",
+    ];
 
     private static readonly string[] Prefixes = ["DynamicQuantize", "QLinear", "QOrdered"];
 
@@ -20,8 +22,8 @@ internal static class QuantizedNodes
         if (model.Nodes().FirstOrDefault(node => Is(node.OpType)) is { } found)
         {
             throw new NibbleException(
-                $"{name} is quantized already: the node '{(found.Name.Length > 0 ? found.Name : found.Output.FirstOrDefault())}' has the operator {found.OpType}. Give the "
-                + $"float model that it was made from.");
+                $"{name} is quantized already: the node '{(found.Name.Length > 0 ? found.Name : found.Output.FirstOrDefault())}' has the operator "
+                + $"{found.OpType}. Give the float model that it was made from.");
         }
     }
 

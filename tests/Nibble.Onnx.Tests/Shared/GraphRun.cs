@@ -45,7 +45,8 @@ internal sealed record GraphRun(IReadOnlyDictionary<string, GraphRun.Output> Out
         {
             var (type, sizes) = (session.InputMetadata[name].ElementDataType, session.InputMetadata[name].Dimensions);
             long[] shape = [.. sizes.Select(size => size >= 0 ? size : free.TryDequeue(out var given) ? given : 1L)];
-            float[] values = [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (product, size) => product * size)).Select(_ => (random.NextSingle() * 4) - 2)];
+            var count = (int)shape.Aggregate(1L, (product, size) => product * size);
+            float[] values = [.. Enumerable.Range(0, count).Select(_ => (random.NextSingle() * 4) - 2)];
             return type switch
             {
                 TensorElementType.Float => OrtValue.CreateTensorValueFromMemory(values, shape),
@@ -59,10 +60,11 @@ internal sealed record GraphRun(IReadOnlyDictionary<string, GraphRun.Output> Out
         });
         using var run = new RunOptions();
         using var results = session.Run(run, inputs, session.OutputNames);
-        var outputs = session.OutputNames.Zip(results).ToDictionary(
-            item => item.First,
-            item => new Output(
-                item.Second.GetTensorTypeAndShape().ElementDataType, item.Second.GetTensorTypeAndShape().Shape, item.Second.GetTensorMutableRawData().ToArray()));
+        var outputs = session.OutputNames.Zip(results).ToDictionary(item => item.First, item =>
+        {
+            var info = item.Second.GetTensorTypeAndShape();
+            return new Output(info.ElementDataType, info.Shape, item.Second.GetTensorMutableRawData().ToArray());
+        });
         foreach (var input in inputs.Values)
         {
             input.Dispose();
@@ -82,7 +84,9 @@ internal sealed record GraphRun(IReadOnlyDictionary<string, GraphRun.Output> Out
         {
             var output = found.Outputs[name];
             Assert.Equal(expected.Type, output.Type);
-            Assert.True(expected.Shape.SequenceEqual(output.Shape), $"{what}: {name} is [{string.Join(',', output.Shape)}], expected [{string.Join(',', expected.Shape)}]");
+            Assert.True(
+                expected.Shape.SequenceEqual(output.Shape),
+                $"{what}: {name} is [{string.Join(',', output.Shape)}], expected [{string.Join(',', expected.Shape)}]");
             if (!expected.Bytes.AsSpan().SequenceEqual(output.Bytes))
             {
                 Assert.True(tolerance > 0, $"{what}: {name} has other bits");

@@ -66,7 +66,8 @@ internal sealed class TestModel
     }
 
     /// <summary>Says the type of a value.</summary>
-    public void Type(string value, OnnxType type, IEnumerable<long> shape) => graph.ValueInfo.Add(new TensorType(type, [.. shape.Select(size => (long?)size)]).Describe(value));
+    public void Type(string value, OnnxType type, IEnumerable<long> shape) =>
+        graph.ValueInfo.Add(new TensorType(type, [.. shape.Select(size => (long?)size)]).Describe(value));
 
     /// <summary>Makes a value an output.</summary>
     public TestModel Output(string value, OnnxType type = OnnxType.Float32)

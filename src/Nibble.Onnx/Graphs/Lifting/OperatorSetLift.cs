@@ -80,8 +80,8 @@ internal static class OperatorSetLift
             if (nodes.FirstOrDefault(node => OperatorChanges.Of(node, set.Version).Any()) is { } found)
             {
                 throw new NibbleException(
-                    $"{name}: the function '{function.Name}' has the node '{found.Name}' with the operator {found.OpType} of operator set {set.Version}, which cannot "
-                    + $"be changed to operator set {Target} inside a function. Expected a model whose functions are inlined.");
+                    $"{name}: the function '{function.Name}' has the node '{found.Name}' with the operator {found.OpType} of operator set {set.Version}, which "
+                    + $"cannot be changed to operator set {Target} inside a function. Expected a model whose functions are inlined.");
             }
 
             set.Version = Target;

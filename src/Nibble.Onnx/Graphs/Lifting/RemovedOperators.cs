@@ -4,11 +4,13 @@ namespace Nibble.Onnx.Graphs.Lifting;
 internal static class RemovedOperators
 {
     /// <summary>The experimental operators of early versions that no operator replaces, and the version without them.</summary>
-    /// <remarks>ONNX Runtime, <c>onnxruntime/core/graph/contrib_ops/contrib_defs.cc</c>: those it computes up to operator set 9. MeanVarianceNormalization became a
-    /// standard operator with other attributes.</remarks>
+    /// <remarks>ONNX Runtime, <c>onnxruntime/core/graph/contrib_ops/contrib_defs.cc</c>: those it computes up to operator set 9. MeanVarianceNormalization
+    /// became a standard operator with other attributes.</remarks>
     public static IEnumerable<(string Operator, int Version)> WithoutEquivalent =>
-        [("MeanVarianceNormalization", 9), .. ((string[])["Affine", "Crop", "DynamicSlice", "GivenTensorFill", "GRUUnit", "ParametricSoftplus", "Scale", "ScaledTanh"])
-            .Select(name => (name, 10))];
+    [
+        ("MeanVarianceNormalization", 9), ("Affine", 10), ("Crop", 10), ("DynamicSlice", 10), ("GivenTensorFill", 10), ("GRUUnit", 10),
+        ("ParametricSoftplus", 10), ("Scale", 10), ("ScaledTanh", 10),
+    ];
 
     /// <summary>Refuses a node.</summary>
     public static void Refuse(NodeLift lift) => throw lift.Fault("has no equivalent");

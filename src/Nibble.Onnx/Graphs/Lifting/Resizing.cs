@@ -13,7 +13,8 @@ internal static class Resizing
         Set(lift, scales, "floor");
     }
 
-    /// <summary>The scales moved, and modes were added. ONNX Runtime computes the old nearest neighbour by rounding down where it enlarges and up where it reduces.</summary>
+    /// <summary>The scales moved, and modes were added.</summary>
+    /// <remarks>ONNX Runtime computes the old nearest neighbour by rounding down where it enlarges, and up where it reduces.</remarks>
     public static void Resize(NodeLift lift)
     {
         var scales = lift.Input(1);

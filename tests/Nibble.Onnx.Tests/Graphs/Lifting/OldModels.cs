@@ -9,15 +9,19 @@ internal sealed class OldModels
     private static readonly (string Name, int From, int Before, Func<OldModels, bool> Step)[] Steps =
     [
         ("Softmax", 7, 13, model => model.Softmax("Softmax")), ("LogSoftmax", 7, 13, model => model.Softmax("LogSoftmax")),
-        ("Hardmax", 7, 13, model => model.Softmax("Hardmax")), ("Squeeze", 7, 13, model => model.Squeeze()), ("Unsqueeze", 7, 13, model => model.Unsqueeze()),
+        ("Hardmax", 7, 13, model => model.Softmax("Hardmax")), ("Squeeze", 7, 13, model => model.Squeeze()),
+        ("Unsqueeze", 7, 13, model => model.Unsqueeze()),
         ("ReduceSum", 7, 13, model => model.ReduceSum()), ("Split", 7, 13, model => model.Split()), ("Clip", 7, 11, model => model.Clip()),
         ("Pad", 7, 11, model => model.Pad()), ("Slice", 7, 10, model => model.Slice()), ("TopK", 7, 10, model => model.TopK()),
         ("Dropout", 7, 12, model => model.Dropout()), ("BatchNormalization", 7, 17, model => model.BatchNormalization()),
         ("Upsample", 7, 10, model => model.Upsample()), ("Resize", 10, 11, model => model.Resize()), ("Scatter", 9, 11, model => model.Scatter()),
-        ("ImageScaler", 7, 10, model => model.ImageScaler()), ("RoiAlign", 10, 16, model => model.RoiAlign()), ("MaxPool", 7, 17, model => model.Pool("MaxPool")),
+        ("ImageScaler", 7, 10, model => model.ImageScaler()), ("RoiAlign", 10, 16, model => model.RoiAlign()),
+        ("MaxPool", 7, 17, model => model.Pool("MaxPool")),
         ("AveragePool", 7, 17, model => model.Pool("AveragePool")), ("If", 7, 17, model => model.If()), ("LeakyRelu", 7, 17, model => model.LeakyRelu()),
         ("Flatten", 7, 17, model => model.Flatten()),
     ];
+
+    private static readonly int[] Ranks = [1, 2, 3, 4, 4, 4, 5];
 
     private readonly TestModel model;
     private readonly Random random;
@@ -30,7 +34,7 @@ internal sealed class OldModels
         random = new Random(seed);
         version = random.Next(7, 17);
         model = new TestModel(version);
-        shape = [.. Enumerable.Range(0, random.Next(1, 6)).Select(_ => (long)random.Next(1, 5))];
+        shape = [.. Enumerable.Range(0, Ranks[random.Next(Ranks.Length)]).Select(_ => (long)random.Next(1, 5))];
         value = model.Input("x", OnnxType.Float32, shape.Select(size => (long?)size));
     }
 
@@ -103,7 +107,7 @@ internal sealed class OldModels
         }
 
         var axis = random.Next(shape.Count + 1);
-        value = model.Node("Unsqueeze", [value], NodeAttributes.Make("axes", [Signed(axis, shape.Count + 1), shape.Count + 1]));
+        value = model.Node("Unsqueeze", [value], NodeAttributes.Make("axes", [Signed(axis, shape.Count + 2), shape.Count + 1]));
         shape.Insert(axis, 1);
         shape.Add(1);
         return true;
@@ -139,7 +143,8 @@ internal sealed class OldModels
 
     private bool Clip()
     {
-        value = model.Node("Clip", [value], [.. ((AttributeProto[])[NodeAttributes.Make("min", -0.5f), NodeAttributes.Make("max", 0.7f)]).Where(_ => random.Next(3) > 0)]);
+        AttributeProto[] bounds = [NodeAttributes.Make("min", -0.5f), NodeAttributes.Make("max", 0.7f)];
+        value = model.Node("Clip", [value], [.. bounds.Where(_ => random.Next(3) > 0)]);
         return true;
     }
 
@@ -227,7 +232,8 @@ internal sealed class OldModels
 
         var channels = (int)shape[1];
         string[] inputs = [value, Numbers(), Numbers(), Numbers(), Numbers()];
-        value = model.Node("BatchNormalization", inputs, version < 9 && random.Next(2) == 0 ? [NodeAttributes.Make("spatial", 1L)] : [NodeAttributes.Make("epsilon", 1e-3f)]);
+        value = model.Node(
+            "BatchNormalization", inputs, version < 9 && random.Next(2) == 0 ? NodeAttributes.Make("spatial", 1L) : NodeAttributes.Make("epsilon", 1e-3f));
         return true;
 
         string Numbers() => model.Floats(Random(channels), channels);
@@ -240,8 +246,11 @@ internal sealed class OldModels
             return false;
         }
 
-        value = version < 9
-            ? model.Node("Upsample", [value], resampling.Mode, new AttributeProto { Name = "scales", Type = AttributeProto.Types.AttributeType.Floats, Floats = { resampling.Scales } })
+        value = version < 9 ? model.Node(
+                "Upsample",
+                [value],
+                resampling.Mode,
+                new AttributeProto { Name = "scales", Type = AttributeProto.Types.AttributeType.Floats, Floats = { resampling.Scales } })
             : model.Node("Upsample", [value, model.Floats(resampling.Scales, resampling.Scales.Length)], resampling.Mode);
         return true;
     }
@@ -319,7 +328,11 @@ internal sealed class OldModels
         }
 
         var regions = model.Floats([0, 0, 2.5f, 1.5f, 0.5f, 0.5f, 3, 3], 2, 4);
-        value = model.Node("RoiAlign", [value, regions, model.Integers([0, shape[0] - 1], 2)], NodeAttributes.Make("output_height", 2L), NodeAttributes.Make("output_width", 3L));
+        value = model.Node(
+            "RoiAlign",
+            [value, regions, model.Integers([0, shape[0] - 1], 2)],
+            NodeAttributes.Make("output_height", 2L),
+            NodeAttributes.Make("output_width", 3L));
         shape = [2, shape[1], 2, 3];
         return true;
     }
@@ -348,9 +361,10 @@ internal sealed class OldModels
             "If",
             [condition],
             model.Inside("then_branch", () => model.Node("Softmax", [version < 11 ? model.Node("Clip", [value], NodeAttributes.Make("max", 0.5f)) : value])),
-            model.Inside("else_branch", () => model.Node("Unsqueeze", [model.Node("ReduceSum", [value], NodeAttributes.Make("axes", [0L]), NodeAttributes.Make("keepdims", 0L))],
+            model.Inside("else_branch", () => model.Node(
+                "Squeeze",
+                [model.Node("Unsqueeze", [model.Node("LogSoftmax", [value])], NodeAttributes.Make("axes", [0L]))],
                 NodeAttributes.Make("axes", [0L]))));
-        shape = model.Model.Graph.Initializer.First(tensor => tensor.Name == condition).Int32Data[0] == 1 ? shape : [1, .. shape.Skip(1)];
         return true;
     }
 

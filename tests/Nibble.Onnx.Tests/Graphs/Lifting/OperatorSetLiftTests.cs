@@ -10,7 +10,7 @@ public class OperatorSetLiftTests
     public void RandomOldModelsGiveTheSame()
     {
         var used = new Dictionary<string, int>(StringComparer.Ordinal);
-        for (var seed = 0; seed < 1500; seed++)
+        for (var seed = 0; seed < 600; seed++)
         {
             var (model, operators) = OldModels.Make(seed);
             var what = $"seed {seed}: {string.Join(", ", operators)}";
@@ -28,7 +28,7 @@ public class OperatorSetLiftTests
             }
         }
 
-        Assert.All(OldModels.Operators, type => Assert.True(used.GetValueOrDefault(type) >= 10, $"{type} is in {used.GetValueOrDefault(type)} models"));
+        Assert.All(OldModels.Operators, type => Assert.True(used.GetValueOrDefault(type) >= 3, $"{type} is in {used.GetValueOrDefault(type)} models"));
     }
 
     [Fact]
