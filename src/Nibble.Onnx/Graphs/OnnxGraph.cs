@@ -129,6 +129,25 @@ internal sealed class OnnxGraph
         return name;
     }
 
+    /// <summary>Computes the outputs of a node by another operator. The node keeps its name, its outputs and its place.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="domain">The domain of its new operator; empty for standard ones.</param>
+    /// <param name="type">Its new operator.</param>
+    /// <param name="inputs">The values that it reads from now on. An empty name omits an optional input.</param>
+    /// <param name="attributes">Its new attributes.</param>
+    public void Replace(NodeProto node, string domain, string type, IEnumerable<string> inputs, params IEnumerable<AttributeProto> attributes)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        List<string> read = [.. inputs];
+        node.OpType = type;
+        node.Domain = domain;
+        node.Input.Clear();
+        node.Input.AddRange(read);
+        node.Attribute.Clear();
+        node.Attribute.AddRange(attributes);
+        Changed();
+    }
+
     /// <summary>Removes a node. What read its outputs must have been redirected.</summary>
     public void Remove(NodeProto node)
     {

@@ -83,6 +83,9 @@ internal static class TensorValues
     /// <summary>Makes a uint8 constant.</summary>
     public static TensorProto Make(string name, IEnumerable<long> shape, ReadOnlySpan<byte> values) => Make(name, OnnxType.UInt8, shape, values);
 
+    /// <summary>Makes a constant from its bytes.</summary>
+    public static TensorProto Make(string name, OnnxType type, IEnumerable<long> shape, ReadOnlySpan<byte> bytes) => Make<byte>(name, type, shape, bytes);
+
     /// <summary>The error for a constant that does not hold what its shape and type require.</summary>
     public static NibbleException Fault(TensorProto tensor, string fault) => new($"The model's tensor '{tensor.Name}' {fault}.");
 
