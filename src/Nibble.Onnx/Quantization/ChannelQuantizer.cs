@@ -6,9 +6,6 @@ namespace Nibble.Onnx.Quantization;
 /// <summary>Rounds weights to signed bytes with a scale for each output channel.</summary>
 internal static class ChannelQuantizer
 {
-    /// <summary>Scales that are tried for a channel whose sums could saturate.</summary>
-    private const int GuardSteps = 8;
-
     private static readonly CodeRange Codes = new(-ChannelCodes.Largest, ChannelCodes.Largest);
 
     /// <summary>Quantizes a weight.</summary>
@@ -44,11 +41,7 @@ internal static class ChannelQuantizer
             var magnitude = channel.Length == 0 ? 0 : Math.Max(Math.Abs(measured.Range.Min), Math.Abs(measured.Range.Max));
             scales[c] = QuantizationParameters.RoundScale(magnitude / ChannelCodes.Largest, ScalePrecision.Float32);
             Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
-            if (orders is not null && SaturationGuard.Guard(channel, orders, scales[c], out var isChanged) is var safe && isChanged)
-            {
-                scales[c] = Guard(channel, orders, scales[c], safe, rounded);
-                guarded++;
-            }
+            guarded += orders is not null && SaturationGuard.Round(channel, orders, Codes, ref scales[c], rounded) ? 1 : 0;
 
             for (var o = 0; o < outer; o++)
             {
@@ -57,36 +50,5 @@ internal static class ChannelQuantizer
         }
 
         return new ChannelCodes(codes, scales, guarded);
-    }
-
-    /// <summary>
-    /// Rounds a channel so that no pair saturates, with the least squared error: between the scale that suits the weights, where codes of pairs are clipped, and
-    /// the scale at which none needs to be.
-    /// </summary>
-    /// <returns>The scale.</returns>
-    private static float Guard(ReadOnlySpan<float> channel, IReadOnlyList<int[]> orders, float scale, float safe, Span<sbyte> codes)
-    {
-        var (best, least) = (safe, double.PositiveInfinity);
-        var tried = new sbyte[channel.Length];
-        for (var step = 0; step <= GuardSteps; step++)
-        {
-            var candidate = step == GuardSteps ? safe : (float)(scale * Math.Pow((double)safe / scale, (double)step / GuardSteps));
-            Quantizer.Quantize(channel, new QuantizationParameters(candidate, 0), Codes, tried);
-            SaturationGuard.Clip(tried, orders);
-            var error = 0d;
-            for (var i = 0; i < tried.Length; i++)
-            {
-                var difference = channel[i] - ((double)candidate * tried[i]);
-                error += difference * difference;
-            }
-
-            if (error < least)
-            {
-                (best, least) = (candidate, error);
-                tried.CopyTo(codes);
-            }
-        }
-
-        return best;
     }
 }

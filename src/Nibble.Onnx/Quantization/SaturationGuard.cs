@@ -1,3 +1,5 @@
+using Nibble.Numerics;
+
 namespace Nibble.Onnx.Quantization;
 
 /// <summary>Chooses scales of weights so that products of unsigned and signed bytes do not saturate on any processor.</summary>
@@ -17,6 +19,9 @@ internal static class SaturationGuard
 
     // A code of at most this magnitude is safe next to any other that is at most this.
     private const int SafeCode = MaxPairSum / 2;
+
+    /// <summary>Scales that are tried for a channel that could saturate.</summary>
+    private const int Steps = 8;
 
     /// <summary>Whether no pair of codes saturates.</summary>
     /// <param name="codes">The codes of an output channel, in the order in which the kernel adds them: 0 and 1, 2 and 3, and so on.</param>
@@ -75,6 +80,48 @@ internal static class SaturationGuard
     /// <param name="weights">The weights of an output channel, in the order in which the kernel adds them.</param>
     /// <param name="scale">The scale that suits the weights, positive.</param>
     public static float SafeScale(ReadOnlySpan<float> weights, float scale) => Guard(weights, scale, out _);
+
+    /// <summary>
+    /// Rounds a channel again if a pair of its codes could saturate, with the least squared error: between the scale that suits the weights, where codes of
+    /// pairs are clipped, and the scale at which none needs to be.
+    /// </summary>
+    /// <param name="channel">The weights of an output channel.</param>
+    /// <param name="orders">The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.</param>
+    /// <param name="range">The codes to use.</param>
+    /// <param name="scale">The scale that suits the weights. Receives that of the codes.</param>
+    /// <param name="codes">The codes for the scale. Receives safe ones.</param>
+    /// <returns>Whether the channel was rounded again.</returns>
+    public static bool Round(ReadOnlySpan<float> channel, IReadOnlyList<int[]> orders, CodeRange range, ref float scale, Span<sbyte> codes)
+    {
+        var safe = Guard(channel, orders, scale, out var changed);
+        if (!changed)
+        {
+            return false;
+        }
+
+        var (first, least) = (scale, double.PositiveInfinity);
+        var tried = new sbyte[channel.Length];
+        for (var step = 0; step <= Steps; step++)
+        {
+            var candidate = step == Steps ? safe : (float)(first * Math.Pow((double)safe / first, (double)step / Steps));
+            Quantizer.Quantize(channel, new QuantizationParameters(candidate, 0), range, tried);
+            Clip(tried, orders);
+            var error = 0d;
+            for (var i = 0; i < tried.Length; i++)
+            {
+                var difference = channel[i] - ((double)candidate * tried[i]);
+                error += difference * difference;
+            }
+
+            if (error < least)
+            {
+                (scale, least) = (candidate, error);
+                tried.CopyTo(codes);
+            }
+        }
+
+        return true;
+    }
 
     /// <summary>Lowers the codes of pairs that would saturate. Both of a pair lose as much, as far as their magnitudes allow.</summary>
     /// <param name="codes">The codes of an output channel.</param>

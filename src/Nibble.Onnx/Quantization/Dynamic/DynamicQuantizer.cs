@@ -8,8 +8,10 @@ namespace Nibble.Onnx.Quantization.Dynamic;
 /// <remarks>Weights are symmetric with a scale per output. Activations are unsigned bytes with one scale and zero point per tensor.</remarks>
 internal sealed class DynamicQuantizer
 {
+    // Measured on ONNX Runtime 1.31, 64 channels of 56 x 56, 3 x 3, one thread of a Xeon with VNNI: float 1.6 ms, ConvInteger 2.2 ms with unsigned weights
+    // and 16 ms with signed ones.
     private const string ConvolutionReason =
-        "ONNX Runtime has no kernel that quantizes the input of a convolution while it runs and takes signed weights (ConvInteger takes unsigned ones)";
+        "a convolution whose input is quantized while the model runs (ConvInteger) is slower than a float one; static quantization has a faster kernel";
 
     /// <summary>The place of the bias among the inputs of <c>DynamicQuantizeMatMul</c>, after the zero points of the weight, which are 0 and omitted.</summary>
     private const int BiasInput = 4;
@@ -76,13 +78,8 @@ internal sealed class DynamicQuantizer
         for (var row = 0; row < tensor.Rows; row++)
         {
             var channel = rows.Slice(row * tensor.Columns, tensor.Columns);
-            var scale = SaturationGuard.Guard(channel, tensor.Scales[row], out var changed);
-            if (changed)
-            {
-                tensor.Scales[row] = scale;
-                Quantizer.Quantize(channel, new QuantizationParameters(scale, 0), Scheme.Codes, tensor.Codes.AsSpan(row * tensor.Columns, tensor.Columns));
-                guarded++;
-            }
+            guarded += SaturationGuard.Round(
+                channel, [], Scheme.Codes, ref tensor.Scales[row], tensor.Codes.AsSpan(row * tensor.Columns, tensor.Columns)) ? 1 : 0;
         }
 
         return guarded;

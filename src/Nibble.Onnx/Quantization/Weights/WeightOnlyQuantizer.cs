@@ -68,7 +68,6 @@ internal sealed class WeightOnlyQuantizer
         }
 
         var decision = new NodeDecision(product.Node.Name, product.Node.OpType, null);
-        var accuracy = options.Accuracy ?? (options.Bits == 8 ? MatMulAccuracy.Float32 : MatMulAccuracy.Int8);
         product.Replace(
             graph,
             "MatMulNBits",
@@ -78,7 +77,7 @@ internal sealed class WeightOnlyQuantizer
             NodeAttributes.Make("N", (long)product.Outputs),
             NodeAttributes.Make("bits", (long)options.Bits),
             NodeAttributes.Make("block_size", (long)constants.Block),
-            NodeAttributes.Make("accuracy_level", (long)accuracy));
+            NodeAttributes.Make("accuracy_level", (long)options.Accuracy));
         return decision;
     }
 
@@ -129,7 +128,8 @@ internal sealed class WeightOnlyQuantizer
         {
             var hessian = options.Hessian?.Invoke(value) ?? throw new NibbleException(
                 $"The node '{product.Node.Name}' reads the value '{value}', which was not calibrated, and the algorithm "
-                + $"{new WeightAlgorithms(Rounding: options.Algorithm).Names[0]} needs it. Calibrate with data that reach the node, or use round to nearest or HQQ.");
+                + $"{new WeightAlgorithms(Rounding: options.Algorithm).Names[0]} needs it. Calibrate with data that reach the node, "
+                + "or use round to nearest or HQQ.");
             if (hessian.Size != product.Inputs)
             {
                 throw new NibbleException(

@@ -107,22 +107,6 @@ public sealed class DynamicQuantizerTests
             kept);
     }
 
-    [Fact]
-    public void ConvIntegerTakesNoSignedWeights()
-    {
-        foreach (var isSigned in (bool[])[false, true])
-        {
-            using var test = new TestGraph();
-            var x = test.Builder.Input("x", OnnxType.UInt8, 1, 2, 8, 8);
-            var w = test.Builder.Initializer("w", isSigned ? OnnxType.Int8 : OnnxType.UInt8, [3, 2, 3, 3], stream => stream.Write(new byte[54]));
-            var sums = test.Builder.Node("ConvInteger", [x, w]);
-            test.Builder.Output(test.Builder.Node("Cast", [sums], ("to", (long)OnnxType.Float32)), "y", OnnxType.Float32, 1, 3, 6, 6);
-            var graph = test.Read();
-            var fault = Record.Exception(() => test.Optimized(graph, Microsoft.ML.OnnxRuntime.GraphOptimizationLevel.ORT_DISABLE_ALL));
-            Assert.Equal(isSigned, fault is NibbleException);
-        }
-    }
-
     /// <summary>The products of a stored weight: bytes with a zero point, sums in 32 bits, and one multiplication.</summary>
     internal static float[] Simulate(object graph, string weight, float[] x)
     {

@@ -53,7 +53,8 @@ public sealed class WeightOnlyQuantizerTests
             {
                 var (sum, size) = TestGraph.Product(
                     values.AsSpan(i / outputs * inputs, inputs), expected.AsSpan(i % outputs * inputs, inputs));
-                Assert.True(Math.Abs(found[i] - sum - bias[i % outputs]) <= 1e-5 * (size + Math.Abs(bias[i % outputs])), $"{options} {inputs} {outputs} {form}");
+                var added = bias[i % outputs];
+                Assert.True(Math.Abs(found[i] - sum - added) <= 1e-5 * (size + Math.Abs(added)), $"{options} {inputs} {outputs} {form}");
             }
         },
         iter: 100,
@@ -91,7 +92,8 @@ public sealed class WeightOnlyQuantizerTests
         }
 
         var expected = Quantize.Matrix(
-            weights, Outputs, Inputs, new QuantizationScheme(bits, false, Granularity.Group(block)), new MatrixOptions { Range = WeightRange.Mse }).Dequantize();
+            weights, Outputs, Inputs, new QuantizationScheme(bits, false, Granularity.Group(block)),
+            new MatrixOptions { Range = WeightRange.Mse }).Dequantize();
         for (var i = 0; i < found.Length; i++)
         {
             var (sum, size) = TestGraph.Product(rounded.AsSpan(i / Outputs * Inputs, Inputs), expected.AsSpan(i % Outputs * Inputs, Inputs));
@@ -179,7 +181,8 @@ public sealed class WeightOnlyQuantizerTests
         var test = new TestGraph();
         var x = test.Builder.Input("x", OnnxType.Float32, "rows", inputs);
         test.Builder.Output(
-            test.Builder.Node("MatMul", [x, test.Constant("w", TestGraph.Numbers(1, inputs * outputs), inputs, outputs)]), "y", OnnxType.Float32, "rows", outputs);
+            test.Builder.Node("MatMul", [x, test.Constant("w", TestGraph.Numbers(1, inputs * outputs), inputs, outputs)]),
+            "y", OnnxType.Float32, "rows", outputs);
         return test;
     }
 
