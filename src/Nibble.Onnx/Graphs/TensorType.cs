@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Nibble.Onnx.Graphs;
 
 /// <summary>The type of a value of a graph, if it is a tensor.</summary>
@@ -12,8 +14,8 @@ internal sealed record TensorType(OnnxType Element, IReadOnlyList<long?>? Shape)
     public static TensorType? Of(ValueInfoProto value) => value.Type is not { ValueCase: TypeProto.ValueOneofCase.TensorType, TensorType: var tensor } ? null
         : new TensorType(
             (OnnxType)tensor.ElemType,
-            tensor.Shape is null ? null
-                : [.. tensor.Shape.Dim.Select(size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue : (long?)null)]);
+            tensor.Shape is null ? null : [.. tensor.Shape.Dim.Select(
+                size => size.ValueCase == TensorShapeProto.Types.Dimension.ValueOneofCase.DimValue ? size.DimValue : (long?)null)]);
 
     /// <summary>The type as it is stored with a value.</summary>
     public ValueInfoProto Describe(string value)
@@ -31,5 +33,5 @@ internal sealed record TensorType(OnnxType Element, IReadOnlyList<long?>? Shape)
 
     /// <inheritdoc/>
     public override string ToString() =>
-        $"{Element.Name()} [{(Shape is null ? "unknown" : string.Join(", ", Shape.Select(size => size?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?")))}]";
+        $"{Element.Name()} [{(Shape is null ? "unknown" : string.Join(", ", Shape.Select(size => size?.ToString(CultureInfo.InvariantCulture) ?? "?")))}]";
 }
