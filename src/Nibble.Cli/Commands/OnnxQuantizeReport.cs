@@ -54,6 +54,11 @@ internal static class OnnxQuantizeReport
                 CultureInfo.InvariantCulture, $"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate"));
         }
 
+        if (document.Bytes >= document.SourceBytes)
+        {
+            host.Output.WriteLine("note: the file is not smaller than its source");
+        }
+
         if (document.Timing is { } timing)
         {
             host.Output.WriteLine(string.Create(

@@ -65,16 +65,24 @@ internal sealed class OnnxQuantization
         };
     }
 
+    private double? Limit => options.MaxLoss ?? (options.Mode == OnnxMode.Auto ? AutoLoss : null);
+
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Quantize(OnnxMode mode)
     {
         if (mode == OnnxMode.Static)
         {
             var quantizer = StaticQuantizer.Calibrate(
                 model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
-            var kept = options.MaxLoss is { } limit
+            var kept = Limit is { } limit
                 ? new MixedPrecision(model, quantizer, samples.Calibration, options, source, progress, cancellation).Choose(limit)
                 : new HashSet<string>();
-            return (mode, quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null), quantizer.Samples);
+            var quantized = quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null);
+            if (options.CorrectsBiases)
+            {
+                BiasCorrection.Apply(model, quantized, samples.Calibration, options, progress, cancellation);
+            }
+
+            return (mode, quantized, quantizer.Samples);
         }
 
         var graph = model.Graph();
@@ -105,9 +113,11 @@ internal sealed class OnnxQuantization
             trials.Add(new ModeTrial(mode, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1, OnnxWriter.BytesOf(path)));
         }
 
-        var within = trials.Where(trial => trial.Loss <= (options.MaxLoss ?? AutoLoss)).ToList();
+        // A mode that finds nothing to quantize is no choice, unless all are like that.
+        var useful = trials.Where(trial => results[trial.Mode].Graph.Nodes.Any(node => node.Kept is null) || trial.Bytes < model.SourceBytes).ToList();
+        var within = (useful.Count > 0 ? useful : trials).Where(trial => trial.Loss <= Limit).ToList();
         var fastest = within.Select(trial => trial.Ratio).DefaultIfEmpty(0).Max();
-        return results[within.Count == 0 ? trials.MinBy(trial => trial.Loss)!.Mode
+        return results[within.Count == 0 ? (useful.Count > 0 ? useful : trials).MinBy(trial => trial.Loss)!.Mode
             : within.Where(trial => trial.Ratio >= fastest * SameSpeed).MinBy(trial => trial.Bytes)!.Mode];
     }
 

@@ -48,6 +48,9 @@ public sealed record OnnxQuantizationOptions
     /// <summary>Weights that share a scale in the mode for weights alone: a power of two, at least 16. Default: 32.</summary>
     public int BlockSize { get; init; } = 32;
 
+    /// <summary>Whether biases are changed so that the mean of each channel is that of the float model. Static mode only. Default: yes.</summary>
+    public bool CorrectsBiases { get; init; } = true;
+
     /// <summary>Whether a file is written whose answers differ between processors because sums of products saturate. Default: no.</summary>
     public bool AllowSaturation { get; init; }
 

@@ -44,6 +44,9 @@ internal sealed class StatefulSession : IDisposable
         }
     }
 
+    /// <summary>Begins a new sequence: the next states are zeros.</summary>
+    public void Reset() => states.Reset();
+
     /// <inheritdoc/>
     public void Dispose() => session.Dispose();
 }

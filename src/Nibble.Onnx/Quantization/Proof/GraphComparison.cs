@@ -5,7 +5,7 @@ namespace Nibble.Onnx.Quantization.Proof;
 /// <summary>Runs two graphs on the same samples and compares what they compute.</summary>
 internal static class GraphComparison
 {
-    /// <summary>Compares values of two graphs.</summary>
+    /// <summary>Compares values of two graphs, over a new sequence.</summary>
     /// <param name="expected">The float graph.</param>
     /// <param name="found">The quantized graph.</param>
     /// <param name="values">The values to compare: outputs of both sessions.</param>
@@ -22,6 +22,8 @@ internal static class GraphComparison
     {
         var sums = values.Select(value => new DifferenceSum(value)).ToList();
         var count = 0;
+        expected.Reset();
+        found.Reset();
         foreach (var sample in samples)
         {
             cancellation.ThrowIfCancellationRequested();
