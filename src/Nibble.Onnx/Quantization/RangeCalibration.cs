@@ -44,6 +44,12 @@ internal static class RangeCalibration
                     observers[value.Name].Observe(((DenseTensor<float>)value.AsTensor<float>()).Buffer.Span);
                 }
 
+                // What the state becomes is what the next run reads. The zeros of the first run are in every range.
+                foreach (var (input, output) in options.States.Where(state => observers.ContainsKey(state.Input)))
+                {
+                    observers[input].Observe(((DenseTensor<float>)outputs.First(value => value.Name == output).AsTensor<float>()).Buffer.Span);
+                }
+
                 count++;
                 progress?.Report(count);
             }
