@@ -45,6 +45,13 @@ internal static class OnnxMetadata
         return new ExportedDescription(manifest, config, $"{path}, metadata {(manifest is null ? Config : Artifact)}");
     }
 
+    /// <summary>Whether a file's metadata say which model was exported, so that <see cref="Describe"/> can read it.</summary>
+    public static bool HasModel(OnnxFile file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return file.Metadata.Any(entry => entry.Key is Config or Artifact);
+    }
+
     /// <summary>Reads a number. Returns null if the file does not have it.</summary>
     public static int? Number(IReadOnlyDictionary<string, string> metadata, string name)
     {

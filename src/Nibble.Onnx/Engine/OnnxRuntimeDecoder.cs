@@ -12,6 +12,8 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     private const string PastPrefix = "past_key_values.";
     private const string PresentPrefix = "present.";
 
+    private static readonly string[] Inputs = ["input_ids", "attention_mask", "position_ids"];
+
     private readonly InferenceSession session;
     private readonly RunOptions options = new();
     private readonly IReadOnlyList<(string Past, string Present, long Heads, long Size)> caches;
@@ -22,7 +24,7 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     {
         this.session = session;
         this.probe = probe;
-        foreach (var name in (string[])["input_ids", "attention_mask", "position_ids"])
+        foreach (var name in Inputs)
         {
             if (!session.InputMetadata.TryGetValue(name, out var input) || input.ElementDataType != Microsoft.ML.OnnxRuntime.Tensors.TensorElementType.Int64)
             {
@@ -60,6 +62,14 @@ public sealed class OnnxRuntimeDecoder : IDisposable
     /// <exception cref="NibbleException">The file is missing, is rejected by ONNX Runtime, or is not a decoder.</exception>
     /// <exception cref="NativeLibraryException">ONNX Runtime itself cannot be loaded.</exception>
     public static OnnxRuntimeDecoder Open(string path, int threads) => Open(path, OnnxRuntimeSession.Open(path, threads), null);
+
+    /// <summary>Whether a file holds a decoder with a key-value cache, judging from the names of its inputs and outputs.</summary>
+    /// <param name="file">The file.</param>
+    internal static bool IsDecoder(OnnxFile file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return file.Outputs.Any(value => value.Name == Logits) && Inputs.All(name => file.Inputs.Any(value => value.Name == name));
+    }
 
     /// <summary>Loads a file so that <see cref="Probe"/> can return the codes of the inputs of its layers.</summary>
     /// <inheritdoc cref="Open(string, int)"/>

@@ -27,6 +27,7 @@ internal static class QuantizedNodes
         }
     }
 
-    private static bool Is(string type) =>
+    /// <summary>Whether an operator computes with quantized numbers.</summary>
+    public static bool Is(string type) =>
         Operators.Contains(type, StringComparer.Ordinal) || Prefixes.Any(prefix => type.StartsWith(prefix, StringComparison.Ordinal));
 }

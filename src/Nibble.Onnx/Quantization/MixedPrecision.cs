@@ -20,7 +20,7 @@ internal sealed class MixedPrecision
     /// <summary>Prepares the measurement.</summary>
     /// <param name="model">The model.</param>
     /// <param name="quantizer">The calibrated quantizer.</param>
-    /// <param name="calibration">The samples of the calibration, of which the first are used. The held-out ones do not choose.</param>
+    /// <param name="samples">The samples to measure on, of which the first are used. Where the result chooses nodes, they are not the held-out ones.</param>
     /// <param name="options">The options.</param>
     /// <param name="source">The float graph as a file.</param>
     /// <param name="progress">Takes the number of nodes so far.</param>
@@ -28,15 +28,18 @@ internal sealed class MixedPrecision
     public MixedPrecision(
         PreparedModel model,
         StaticQuantizer quantizer,
-        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> calibration,
+        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         OnnxQuantizationOptions options,
         string source,
         IProgress<RunProgress>? progress,
         CancellationToken cancellation)
     {
         (this.model, this.quantizer, this.options, this.source, this.progress, this.cancellation) = (model, quantizer, options, source, progress, cancellation);
-        samples = [.. calibration.Take(MeasuredSamples)];
+        this.samples = [.. samples.Take(MeasuredSamples)];
     }
+
+    /// <summary>The number of samples that are measured on.</summary>
+    public int Samples => samples.Count;
 
     /// <summary>Measures every convolution and product: quantized alone.</summary>
     /// <returns>The nodes, the most sensitive for its time first.</returns>

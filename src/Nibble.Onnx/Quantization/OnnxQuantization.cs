@@ -198,7 +198,8 @@ internal sealed class OnnxQuantization
 
     private StatefulSession Stateful(InferenceSession session) => new(session, options);
 
-    private sealed class StageProgress(IProgress<RunProgress>? progress, string stage, int total) : IProgress<int>
+    /// <summary>Reports the samples of a stage.</summary>
+    internal sealed class StageProgress(IProgress<RunProgress>? progress, string stage, int total) : IProgress<int>
     {
         public void Report(int value) => progress?.Report(new RunProgress(stage, value, total));
     }

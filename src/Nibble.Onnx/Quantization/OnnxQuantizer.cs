@@ -57,4 +57,59 @@ public static class OnnxQuantizer
             temporary.Delete(recursive: true);
         }
     }
+
+    /// <summary>Measures what quantizing each convolution and each product alone does to the outputs. Writes nothing.</summary>
+    /// <param name="model">The float ONNX file.</param>
+    /// <param name="samples">
+    /// What the model's inputs are in use, one run each. Every fifth sample is held back from calibration, to measure on. Enumerated several times; the few
+    /// that are measured on are kept.
+    /// </param>
+    /// <param name="options">How to quantize, always static. Default: 8 bits, for all processors.</param>
+    /// <param name="progress">Takes what has been done.</param>
+    /// <param name="cancellation">Stops the work.</param>
+    /// <exception cref="NibbleException">The model or the samples cannot be used, or no node can be quantized. The message explains why.</exception>
+    /// <exception cref="OperationCanceledException">The work was cancelled.</exception>
+    public static OnnxSensitivityResult Sensitivity(
+        string model,
+        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
+        OnnxQuantizationOptions? options = null,
+        IProgress<RunProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(samples);
+        options ??= new OnnxQuantizationOptions();
+        var temporary = Directory.CreateTempSubdirectory("nibble-onnx-");
+        try
+        {
+            var prepared = PreparedModel.Open(model, temporary.FullName);
+            var split = new SampleSplit(samples, options);
+            if (!split.IsHeldOut)
+            {
+                options.Logger?.NoneHeldBack();
+            }
+
+            var source = Path.Combine(temporary.FullName, "float.onnx");
+            OnnxWriter.Write(source, prepared.Graph().Model);
+            var quantizer = StaticQuantizer.Calibrate(
+                prepared, split.Calibration, options, new OnnxQuantization.StageProgress(progress, "calibrate", options.Samples), cancellation);
+            if (quantizer.WeightedNodes().Count == 0)
+            {
+                throw new NibbleException($"{model}: no convolution and no product by a constant can be quantized, so there is nothing to measure.");
+            }
+
+            var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, source, progress, cancellation);
+            return new OnnxSensitivityResult
+            {
+                Nodes = [.. measurement.Measure().OrderByDescending(node => node.Loss).ThenBy(node => node.Node, StringComparer.Ordinal)],
+                CalibrationSamples = quantizer.Samples,
+                MeasuredSamples = measurement.Samples,
+                IsHeldOut = split.IsHeldOut,
+            };
+        }
+        finally
+        {
+            temporary.Delete(recursive: true);
+        }
+    }
 }

@@ -24,6 +24,9 @@ internal sealed class StatefulSession : IDisposable
     /// <summary>The names of the outputs.</summary>
     public IReadOnlyList<string> Outputs => session.OutputNames;
 
+    /// <summary>The names of the inputs, states among them.</summary>
+    public IReadOnlyList<string> Inputs => session.InputNames;
+
     /// <summary>Computes values.</summary>
     /// <param name="sample">The inputs, without states.</param>
     /// <param name="values">The outputs to compute.</param>
