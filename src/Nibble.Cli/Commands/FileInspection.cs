@@ -4,6 +4,7 @@ using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Formats.Gguf;
 using Nibble.Onnx;
+using Nibble.Onnx.Quantization;
 using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
@@ -34,6 +35,13 @@ internal static class FileInspection
             {
                 console.WriteLine($"{title}: {TerminalText.Printable(value)}");
             }
+        }
+
+        if (document.Quantization is { } quantized)
+        {
+            console.WriteLine(TerminalText.Printable(string.Create(
+                CultureInfo.InvariantCulture,
+                $"quantized: {quantized.How}; {quantized.Values:N0} weights are integers and take {quantized.Bytes:N0} bytes")));
         }
 
         var types = string.Join(", ", document.Types.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Value} {entry.Key}")));
@@ -67,7 +75,10 @@ internal static class FileInspection
             onnx.Tensors.Select(tensor => new InspectedTensor(tensor.Name, tensor.Type, tensor.Shape, tensor.Bytes)),
             onnx.Operators,
             [.. onnx.Inputs.Select(Text)],
-            [.. onnx.Outputs.Select(Text)]);
+            [.. onnx.Outputs.Select(Text)]) with
+        {
+            Quantization = QuantizedContents.Of(onnx) is { } found ? new InspectedQuantization(found.How, found.Values, found.Bytes) : null,
+        };
     }
 
     private static InspectFileDocument Document(

@@ -70,7 +70,8 @@ internal static class OnnxQuantizeReport
 
     private static string Milliseconds(double seconds) => string.Create(CultureInfo.InvariantCulture, $"{seconds * 1e3:G3} ms");
 
-    private static Table Outputs(IReadOnlyList<OutputDifference> outputs)
+    /// <summary>A table of the differences of outputs.</summary>
+    public static Table Outputs(IReadOnlyList<OutputDifference> outputs)
     {
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("output");

@@ -77,7 +77,7 @@ internal static class QuantizeCommand
     private static void Quantize(CommandHost host, ParseResult parsed, OnnxQuantizeOptions onnx, string model, string output, bool json)
     {
         var started = Stopwatch.GetTimestamp();
-        var samples = onnx.OpenData(host, parsed, model);
+        var samples = onnx.Data.Open(host, parsed, model);
         var options = onnx.Read(host, parsed, samples);
         var result = host.WithProgress(progress => OnnxQuantizer.Run(model, output, samples.Samples(), options, progress, host.Cancellation));
         using var process = Process.GetCurrentProcess();

@@ -19,6 +19,8 @@ internal static class ReportCommand
             text => (AdviceReport.Render(JsonSerializer.Deserialize(text, CliJson.Default.AdviceDocument)!), null)),
         (SensitivityCommand.DocumentName, SensitivityDocument.CurrentSchema,
             text => (SensitivityReport.Render(JsonSerializer.Deserialize(text, CliJson.Default.SensitivityDocument)!), null)),
+        (SensitivityCommand.DocumentName, OnnxSensitivityDocument.CurrentSchema,
+            text => (SensitivityReport.Render(JsonSerializer.Deserialize(text, CliJson.Default.OnnxSensitivityDocument)!), null)),
     ];
 
     public static Command Create(CommandHost host)
@@ -52,16 +54,17 @@ internal static class ReportCommand
 
     private static (string Html, string? Chart) Render(string folder)
     {
-        foreach (var (name, schema, render) in Documents)
+        foreach (var kinds in Documents.GroupBy(known => known.Name))
         {
-            if (Path.Combine(folder, name) is var path && File.Exists(path))
+            if (Path.Combine(folder, kinds.Key) is var path && File.Exists(path))
             {
-                return Read(path, schema, render);
+                return Read(path, [.. kinds]);
             }
         }
 
         throw new NibbleException(
-            $"{folder} has none of {string.Join(", ", Documents.Select(known => known.Name))}; expected the output folder of compare, advise or sensitivity");
+            $"{folder} has none of {string.Join(", ", Documents.Select(known => known.Name).Distinct())}; expected the output folder of compare, advise or "
+                + "sensitivity");
     }
 
     private static (string Html, string? Chart) OfComparison(string text)
@@ -70,14 +73,16 @@ internal static class ReportCommand
         return (HtmlReport.Render(result), ReportCharts.LossByBits(result)?.Element("svg") is { } svg ? HtmlPage.RenderSvg(svg) : null);
     }
 
-    private static (string Html, string? Chart) Read(string path, string expected, Func<string, (string Html, string? Chart)> render)
+    private static (string Html, string? Chart) Read(
+        string path, IReadOnlyList<(string Name, string Schema, Func<string, (string Html, string? Chart)> Render)> kinds)
     {
+        var expected = string.Join(" or ", kinds.Select(kind => kind.Schema));
         try
         {
             var text = InputFile.ReadText(path);
             using var document = JsonDocument.Parse(text);
             var schema = document.RootElement.TryGetProperty("schema", out var named) ? named.GetString() : null;
-            return schema == expected ? render(text)
+            return kinds.FirstOrDefault(kind => kind.Schema == schema).Render is { } render ? render(text)
                 : throw new NibbleException($"{path}: the schema is {schema ?? "missing"}, expected {expected}; it was written by another version of Nibble");
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)

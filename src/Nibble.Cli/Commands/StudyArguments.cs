@@ -12,12 +12,9 @@ internal sealed class StudyArguments
     private static readonly string[] Algorithms = ["rtn", "importance", "hqq", "gptq", "gptaq"];
 
     private readonly int[] defaultWidths;
-    private readonly Argument<string> model = CommonOptions.Model();
+    private readonly Argument<string> model;
     private readonly TaskOptions task = new();
-    private readonly Option<string[]> data = CommonOptions.Data(
-        "Text, or one text per line for an encoder, in the format of eval. "
-            + "The first windows or texts are for calibration, the last ones are held out for measuring.",
-        required: true);
+    private readonly Option<string[]> data;
 
     private readonly Option<int[]> bits;
     private readonly Option<string> algorithm =
@@ -42,12 +39,32 @@ internal sealed class StudyArguments
     private readonly Option<long> seed = CommonOptions.Seed();
     private readonly Option<int?> threads = CommonOptions.Threads();
 
-    public StudyArguments(int[] defaultWidths)
+    /// <summary>Creates them.</summary>
+    /// <param name="defaultWidths">Bit widths of weights to try unless the user names others.</param>
+    /// <param name="onnxModel">What the command does with an ONNX file in place of a folder, for the help text; null if it takes none.</param>
+    /// <param name="onnxData">What the data of an ONNX file is, for the help text.</param>
+    public StudyArguments(int[] defaultWidths, string? onnxModel = null, string? onnxData = null)
     {
         this.defaultWidths = defaultWidths;
+        model = CommonOptions.Model();
+        model.Description += onnxModel;
+        data = CommonOptions.Data(
+            "Text, or one text per line for an encoder, in the format of eval. "
+                + $"The first windows or texts are for calibration, the last ones are held out for measuring.{onnxData}",
+            required: true);
         var defaults = string.Join(',', defaultWidths);
         bits = CommonOptions.Widths("--bits", $"Bit widths of weights to try, 2 to 8, comma-separated. Default: {defaults}.", defaults, "-b");
     }
+
+    /// <summary>The model.</summary>
+    public Argument<string> Model => model;
+
+    /// <summary>The option that names the data.</summary>
+    public Option<string[]> Data => data;
+
+    /// <summary>All options besides the one that names the data.</summary>
+    public IReadOnlyList<Option> Settings =>
+        [bits, algorithm, groups, windows, context, cache, seed, threads, task.Task, task.Pooling, task.Normalize, task.MaxLength];
 
     /// <summary>Adds the shared arguments and options to a command.</summary>
     public void AddTo(Command command)

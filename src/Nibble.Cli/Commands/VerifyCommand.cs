@@ -5,6 +5,7 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Cli.Engines;
 using Nibble.Models;
+using Nibble.Onnx;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
@@ -24,10 +25,17 @@ internal static class VerifyCommand
         var model = new Argument<string>("MODEL_OR_FILE")
         {
             Description = "A Hugging Face model folder, an artifact folder written by ptq, qat or compare, or an exported GGUF or ONNX file, "
-            + "which is simulated and run unchanged."
+            + "which is simulated and run unchanged. With --against, any quantized ONNX file."
         };
         var data = CommonOptions.Data(
-            "Evaluation data: UTF-8 text with a line <|endoftext|> between documents. For an encoder, lines in the format of nibble eval.", required: true);
+            "Evaluation data: UTF-8 text with a line <|endoftext|> between documents. For an encoder, lines in the format of nibble eval. With --against, what "
+            + "the model's inputs are in use, as in nibble quantize.", required: true);
+        var against = new Option<string?>("--against")
+        { Description = "The float ONNX file that MODEL_OR_FILE was quantized from. Both run on the data, and nothing is simulated." };
+        var samples = new OnnxDataOptions(data, "With --against only.", "Samples to compare on at most. Default: all.")
+        {
+            RandomWarning = "random data: the errors below are not those of real data",
+        };
         var engine = new Option<string?>("--engine")
         { Description = "Inference engine: llama.cpp or onnxruntime. Default: onnxruntime for an ONNX file, otherwise llama.cpp." };
         engine.AcceptOnlyFromAmong(LlamaCpp, OnnxRuntime);
@@ -39,7 +47,8 @@ internal static class VerifyCommand
             "--type", "Matrix type of the temporary export, llama.cpp only, as in nibble export.", GgufExporter.Types);
         var tolerance = NumberOptions.Number(
             "--tolerance", value => value >= 0, "0 or more",
-            "Largest acceptable difference of the perplexities, in percent. Default: what the engine's rounding explains; 0.5 for encoders.");
+            "Largest acceptable difference of the perplexities, in percent. Default: what the engine's rounding explains; 0.5 for encoders. "
+                + "With --against, largest relative error of an output, in percent; default: any.");
         var logits = NumberOptions.Number(
             "--logit-tolerance", value => value >= 0, "0 or more",
             "Largest acceptable difference of two log-probabilities; in ONNX Runtime, after ties between codes are decided as in the engine. Default: "
@@ -49,17 +58,41 @@ internal static class VerifyCommand
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
-            "verify", "Run a model in an engine on real text, and compare perplexity, logits and top-1 tokens with the simulation.")
+            "verify", "Run a model in an engine on real text, and compare perplexity, logits and top-1 tokens with the simulation; or compare a quantized "
+                + "ONNX file with its float file.")
         {
-            model, data, engine, file, libraries, type, tolerance, logits, context, windows, threads, json,
+            model, data, against, engine, file, libraries, type, tolerance, logits, context, windows, threads, json,
         };
         task.AddTo(command);
+        foreach (var option in samples.Own)
+        {
+            command.Add(option);
+        }
+
         command.Validators.Add(result =>
         {
             // The parser may have refused these values.
             var path = result.GetResult(model)?.Tokens is [{ Value: var first }] ? first : string.Empty;
             var asked = result.GetResult(engine)?.Tokens is [{ Value: var second }] ? second : null;
             var given = EngineOf(path);
+            if (result.GetResult(against) is not { Implicit: false })
+            {
+                OnnxDataOptions.Refuse(result, samples.Own, $"is for two ONNX files, and {against.Name} is not given");
+            }
+            else
+            {
+                if (given != OnnxRuntime || !(result.GetResult(against)?.Tokens is [{ Value: var single }] && EngineOf(single) == OnnxRuntime))
+                {
+                    result.AddError(
+                        $"{against.Name} compares two ONNX files (*.onnx): MODEL_OR_FILE, which is quantized, and the float file that it was made from.");
+                }
+
+                OnnxDataOptions.Refuse(
+                    result, [engine, file, libraries, type, logits, context, windows, task.Task, task.Pooling, task.Normalize, task.MaxLength],
+                    $"is for a comparison with the simulation, but {against.Name} is given");
+                return;
+            }
+
             var beside = result.GetResult(file)?.Tokens is [{ Value: var third }] ? EngineOf(third) : null;
             if ((asked ?? given ?? beside) == OnnxRuntime)
             {
@@ -84,6 +117,19 @@ internal static class VerifyCommand
         command.SetAction(parsed =>
         {
             var (source, exported) = (parsed.GetValue(model)!, parsed.GetValue(file));
+            if (parsed.GetValue(against) is { } original)
+            {
+                return new OnnxVerification(source, original, parsed.GetValue(tolerance) / 100, ThreadLimit.Cap(parsed.GetValue(threads)))
+                    .Run(host, samples.Open(host, parsed, original), samples.Run(parsed), samples.Limit(parsed), parsed.GetValue(json));
+            }
+
+            if (EngineOf(source) == OnnxRuntime && !OnnxMetadata.HasModel(OnnxFile.Open(source)))
+            {
+                throw new UsageException(
+                    $"{source} was not made by nibble export, so there is nothing to simulate; give {against.Name} with the float ONNX file that it was made "
+                    + "from");
+            }
+
             var name = parsed.GetValue(engine) ?? EngineOf(source) ?? (exported is null ? null : EngineOf(exported)) ?? LlamaCpp;
             if (exported is not null && EngineOf(exported) is { } other && other != name)
             {

@@ -69,6 +69,29 @@ internal sealed record BenchTable(string Name, string? Against, string Setting, 
         static Measured Figures(BenchedEncoder file) => new(file.Bytes, file.LoadSeconds, file.PeakBytes, file.StartBytes);
     }
 
+    /// <summary>The results of an ONNX file of any model.</summary>
+    public static BenchTable Of(BenchOnnxDocument document)
+    {
+        var (file, against) = (document.File, document.Against);
+        var first = document.Timings[0];
+        var runs = document.Timings.Min(entry => entry.Runs);
+        List<IReadOnlyList<string>> rows =
+        [
+            ["size", Numbers.Bytes(file.Bytes), Numbers.Bytes(against.Bytes), $"{Times((double)file.Bytes / against.Bytes)} times float"],
+            .. document.Timings.Select(entry => (IReadOnlyList<string>)[
+                $"one run, {Threads(entry.Threads)}", Latency(entry.Seconds), Latency(entry.AgainstSeconds), OnnxQuantizeText.Speed(entry.Speedup)]),
+        ];
+        return new BenchTable(
+            file.Name, against.Name,
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Engines(file.Engine, against.Engine)}, {document.Data}, computed one sample at a time; medians of at least {runs} runs of each file, in "
+                    + $"turns"),
+            rows,
+            $"One run, {Threads(first.Threads)}: {OnnxQuantizeText.Speed(first.Speedup)}",
+            "Both files run in one process and take turns, so that both meet the same machine.");
+    }
+
     /// <summary>A ratio of speeds with its meaning. If its quartiles lie on both sides of 1, there is no clear difference.</summary>
     public static string Verdict(Spread times) => string.Create(
         CultureInfo.InvariantCulture,

@@ -35,6 +35,47 @@ internal static class SensitivityReport
             ]);
     }
 
+    /// <summary>The report's HTML for an ONNX file. It contains measured times, so that it differs from run to run.</summary>
+    public static string Render(OnnxSensitivityDocument document)
+    {
+        var worst = document.Nodes.Count > 0 ? document.Nodes[0] : throw new InvalidOperationException("There are no nodes.");
+        var name = Path.GetFileName(document.Model);
+        return HtmlPage.Render(
+            $"{name}: sensitivity of its nodes, by Nibble",
+            [
+                E(
+                    "header",
+                    E("p", Class("kicker"), "Sensitivity · ", E("bdi", name)),
+                    E("h1", "Most sensitive: ", worst.Node, $" at {Numbers.RelativeError(worst.Loss)}"),
+                    E("p", Class("summary"), Typeset(
+                        $"Convolutions and products were quantized to 8 bits one at a time, and the model was compared with the float model: "
+                            + $"{document.Measured()}."))),
+                E(
+                    "main",
+                    E(
+                        "section",
+                        E("h2", "Nodes"),
+                        Scrolling(
+                            "div", "Nodes",
+                            E(
+                                "table", Class("results"),
+                                E("thead", E(
+                                    "tr",
+                                    E("th", A("scope", "col"), "node"),
+                                    E("th", A("scope", "col"), "operator"),
+                                    E("th", A("scope", "col"), Class("number"), "relative error"),
+                                    E("th", A("scope", "col"), Class("number"), "time in float"))),
+                                E("tbody", document.Nodes.Select(node => E(
+                                    "tr",
+                                    E("th", A("scope", "row"), node.Node),
+                                    E("td", node.Operator),
+                                    E("td", Class("number"), Typeset(Numbers.RelativeError(node.Loss))),
+                                    E("td", Class("number"), Typeset(node.Milliseconds()))))))),
+                        E("p", Class("note"), "The error is the largest relative error of an output, when only this node is quantized. The time is that of "
+                            + "the node in the float graph with one thread. Nodes that the engine joins with others have none."))),
+            ]);
+    }
+
     /// <summary>The heat map of layers and changes.</summary>
     public static XElement Map(IReadOnlyList<(string Layer, string Change, double Divergence)> layers, LossUnit unit) => HeatMap.Render(
         [.. layers.GroupBy(item => item.Change).Select(group => new HeatColumn(

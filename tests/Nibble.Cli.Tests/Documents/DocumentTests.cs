@@ -251,6 +251,9 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
     [InlineData(BenchEncoderDocument.CurrentSchema, typeof(BenchEncoderDocument))]
+    [InlineData(OnnxSensitivityDocument.CurrentSchema, typeof(OnnxSensitivityDocument))]
+    [InlineData(VerifyOnnxDocument.CurrentSchema, typeof(VerifyOnnxDocument))]
+    [InlineData(BenchOnnxDocument.CurrentSchema, typeof(BenchOnnxDocument))]
     [InlineData(ImatrixDocument.CurrentSchema, typeof(ImatrixDocument))]
     public void FieldsOfJSONDocumentsAreDocumentedInTheirOrder(string schema, Type type)
     {
