@@ -35,10 +35,12 @@ internal static class RangeCalibration
         var count = 0;
         using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, folder), options))
         {
+            // ONNX Runtime refuses a run without outputs. Inputs may be all that is watched.
+            IReadOnlyList<string> requested = computed.Count > 0 ? computed : session.Outputs;
             foreach (var sample in samples)
             {
                 cancellation.ThrowIfCancellationRequested();
-                using var outputs = session.Run(sample, computed);
+                using var outputs = session.Run(sample, requested);
                 foreach (var value in outputs.Concat(sample).Where(value => observers.ContainsKey(value.Name)))
                 {
                     observers[value.Name].Observe(((DenseTensor<float>)value.AsTensor<float>()).Buffer.Span);

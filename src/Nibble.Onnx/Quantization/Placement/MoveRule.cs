@@ -16,6 +16,7 @@ internal sealed class MoveRule : IPlacementRule
     {
         reason = node.OpType switch
         {
+            _ when graph.Constant(node.Input[0]) is not null => "what it chooses from is a constant, whose range was not calibrated",
             "MaxPool" when graph.OperatorSet < 12 => "a MaxPool below operator set 12 has no integer kernel",
             "MaxPool" when node.Output.Count > 1 => "it also gives positions",
             "Resize" when node.Text("mode", "nearest") != "nearest" => $"only the nearest mode has an integer kernel, found {node.Text("mode", "nearest")}",
