@@ -10,7 +10,7 @@ internal sealed class OnnxQuantizeOptions
 {
     private readonly Option<OnnxMode> mode = Choice<OnnxMode>(
         "--mode", "ONNX only. static: weights and activations, with ranges from data. dynamic: activations are measured at every run. weights: weights alone. "
-        + "auto: the fastest of them within --max-loss, or within an error of 10%. Default: auto.", OnnxMode.Auto);
+        + "auto: the fastest of them within --max-loss, or within an error of 15%. Default: auto.", OnnxMode.Auto);
 
     private readonly Option<string> target = new("--target")
     {
@@ -26,6 +26,12 @@ internal sealed class OnnxQuantizeOptions
 
     private readonly Option<int?> bits = NumberOptions.Whole("--bits", 4, 8, "ONNX only. Bits of weights with --mode weights: 4 or 8. Default: 8.");
     private readonly Option<int?> block = NumberOptions.AtLeast("--block-size", 16, "ONNX only. Weights per scale with --mode weights: 16, 32, 64 ... Default: 32.");
+    private readonly Option<string> algorithms = new("--algorithms")
+    {
+        Description = "ONNX only. How values are corrected or chosen. Static: bias (biases keep the means of channels) or none. With --mode weights: rtn (the "
+            + "nearest code), hqq, or gptq, which calibrates. Default: bias; rtn.",
+    };
+
     private readonly Option<string[]> exclude = new("--exclude")
     {
         Description = "ONNX only. Nodes that stay float: a name, a glob, an operator, before:NODE or after:NODE. Repeat it for several.",
@@ -42,6 +48,7 @@ internal sealed class OnnxQuantizeOptions
     public OnnxQuantizeOptions()
     {
         target.AcceptOnlyFromAmong("any", "x64-vnni", "arm64");
+        algorithms.AcceptOnlyFromAmong("bias", "none", "rtn", "hqq", "gptq");
         ranges.AcceptOnlyFromAmong("minmax", "mse", "percentile", "entropy");
     }
 
@@ -50,7 +57,7 @@ internal sealed class OnnxQuantizeOptions
 
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All =>
-        [.. Data.All, mode, target, ranges, bits, block, exclude, only, maxLoss, saturation, Report];
+        [.. Data.All, mode, target, ranges, bits, block, algorithms, exclude, only, maxLoss, saturation, Report];
 
     /// <summary>Those for the data.</summary>
     public OnnxDataOptions Data { get; } = new(
@@ -68,6 +75,14 @@ internal sealed class OnnxQuantizeOptions
         if (parsed.GetValue(mode) != OnnxMode.Weights)
         {
             CommonOptions.RefuseWithoutEffect(parsed, $"it is for {mode.Name} weights", bits, block);
+        }
+
+        var algorithm = parsed.GetValue(algorithms);
+        var isForWeights = algorithm is "rtn" or "hqq" or "gptq";
+        if (algorithm is not null && isForWeights != (parsed.GetValue(mode) == OnnxMode.Weights))
+        {
+            throw new UsageException(
+                $"{algorithms.Name} {algorithm} is {(isForWeights ? "for" : "not for")} {mode.Name} weights; {(isForWeights ? $"add {mode.Name} weights" : "remove it")}");
         }
 
         if (width is not (4 or 8))
@@ -88,6 +103,8 @@ internal sealed class OnnxQuantizeOptions
             MaxLoss = parsed.GetValue(maxLoss),
             Bits = width,
             BlockSize = parsed.GetValue(block) ?? defaults.BlockSize,
+            Rounding = algorithm switch { "hqq" => WeightRounding.Hqq, "gptq" => WeightRounding.Gptq, _ => WeightRounding.RoundToNearest },
+            CorrectsBiases = algorithm is null or "bias",
             AllowSaturation = parsed.GetValue(saturation),
             DataName = source.Description,
             Logger = new WarningLogger(host.Warn),

@@ -38,7 +38,7 @@ internal static class ConstantInputs
             throw new NibbleException($"{place}: {parts.Length} values for input '{input.Name}', which is {input.Text}; expected 1 or {count}");
         }
 
-        var numbers = kind.IsFloat ? new Numbers(Array.ConvertAll(parts, Float)) : new Numbers(Array.ConvertAll(parts, Integer));
+        var numbers = kind.IsFloat ? new ReadNumbers(Array.ConvertAll(parts, Float)) : new ReadNumbers(Array.ConvertAll(parts, Integer));
         return kind.Create(input.Name, sizes, parts.Length == count ? numbers : Filled(numbers, count), place);
 
         double Float(string part) => double.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
@@ -49,6 +49,6 @@ internal static class ConstantInputs
             ? value : throw new NibbleException($"{place}: '{part}' is not an integer, and input '{input.Name}' is {input.Text}; {Expected}");
     }
 
-    private static Numbers Filled(Numbers one, int count) => one.Floats is [var number]
-        ? new Numbers([.. Enumerable.Repeat(number, count)]) : new Numbers([.. Enumerable.Repeat(one.Integers![0], count)]);
+    private static ReadNumbers Filled(ReadNumbers one, int count) => one.Floats is [var number]
+        ? new ReadNumbers([.. Enumerable.Repeat(number, count)]) : new ReadNumbers([.. Enumerable.Repeat(one.Integers![0], count)]);
 }

@@ -88,7 +88,7 @@ internal sealed class ImageInput
             numbers[i] = values[ChannelOf(i, area)][Pixel(pixels, PixelOf(i, area), ChannelOf(i, area))];
         }
 
-        return kind.Create(input.Name, sizes, new Numbers(numbers), place);
+        return kind.Create(input.Name, sizes, new ReadNumbers(numbers), place);
     }
 
     private int PixelOf(int index, int area) => isChannelsLast ? index / channels : index % area;

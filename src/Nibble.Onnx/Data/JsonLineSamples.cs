@@ -141,7 +141,7 @@ internal sealed class JsonLineSamples : IFileSamples
         }
         while (counts.Count > 0 && reader.Read());
         var shape = input.Fit(sizes, origin);
-        return kind.Create(input.Name, shape, kind.IsFloat ? new Numbers([.. floats]) : new Numbers([.. integers]), origin);
+        return kind.Create(input.Name, shape, kind.IsFloat ? new ReadNumbers([.. floats]) : new ReadNumbers([.. integers]), origin);
 
         static void CountOne(List<long> counts)
         {

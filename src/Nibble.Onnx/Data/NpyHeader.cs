@@ -75,7 +75,7 @@ internal sealed record NpyHeader(string Type, IReadOnlyList<long> Shape)
 
     /// <summary>The numbers of some elements.</summary>
     /// <param name="bytes">The elements.</param>
-    public Numbers Convert(ReadOnlySpan<byte> bytes)
+    public ReadNumbers Convert(ReadOnlySpan<byte> bytes)
     {
         var (size, count) = (ElementBytes, bytes.Length / ElementBytes);
         if (Type[0] == 'f')
@@ -89,7 +89,7 @@ internal sealed record NpyHeader(string Type, IReadOnlyList<long> Shape)
                     : BinaryPrimitives.ReadDoubleLittleEndian(element);
             }
 
-            return new Numbers(floats);
+            return new ReadNumbers(floats);
         }
 
         var integers = new long[count];
@@ -106,7 +106,7 @@ internal sealed record NpyHeader(string Type, IReadOnlyList<long> Shape)
             };
         }
 
-        return new Numbers(integers);
+        return new ReadNumbers(integers);
     }
 
     /// <summary>Parses a Python dictionary such as <c>{'descr': '&lt;f4', 'fortran_order': False, 'shape': (3, 4), }</c>.</summary>

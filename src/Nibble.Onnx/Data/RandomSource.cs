@@ -51,7 +51,7 @@ internal sealed class RandomSource : ISampleSource
                 normal[i] = Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
             }
 
-            return kind.Create(input.Name, sizes, new Numbers(normal), "random data");
+            return kind.Create(input.Name, sizes, new ReadNumbers(normal), "random data");
         }
 
         // A mask without any 1 would hide a whole sequence, for which attention has no value.
@@ -63,6 +63,6 @@ internal sealed class RandomSource : ISampleSource
             integers[i] = isMask && i % sizes[^1] == 0 ? 1 : random.Next(isBinary ? 2 : 10);
         }
 
-        return kind.Create(input.Name, sizes, new Numbers(integers), "random data");
+        return kind.Create(input.Name, sizes, new ReadNumbers(integers), "random data");
     }
 }

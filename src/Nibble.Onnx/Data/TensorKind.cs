@@ -67,7 +67,7 @@ internal abstract class TensorKind
     /// <param name="numbers">The elements in row-major order, as many as the sizes say.</param>
     /// <param name="place">The origin of the numbers, for messages.</param>
     /// <exception cref="NibbleException">A number is not finite or does not fit the type, or fractions are given for integers.</exception>
-    public abstract NamedOnnxValue Create(string name, int[] shape, Numbers numbers, string place);
+    public abstract NamedOnnxValue Create(string name, int[] shape, ReadNumbers numbers, string place);
 
     /// <summary>A tensor of zeros.</summary>
     public abstract NamedOnnxValue Zeros(string name, int[] shape);
@@ -123,7 +123,7 @@ internal sealed class TensorKind<T> : TensorKind
     public static NamedOnnxValue Create(string name, int[] shape, T[] elements) => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<T>(elements, shape));
 
     /// <inheritdoc/>
-    public override NamedOnnxValue Create(string name, int[] shape, Numbers numbers, string place)
+    public override NamedOnnxValue Create(string name, int[] shape, ReadNumbers numbers, string place)
     {
         var elements = new T[numbers.Length];
         for (var i = 0; i < elements.Length; i++)
@@ -169,7 +169,7 @@ internal sealed class TensorKind<T> : TensorKind
     private static ReadOnlySpan<T> Elements(NamedOnnxValue value) =>
         value.Value is DenseTensor<T> dense ? dense.Buffer.Span : ((Tensor<T>)value.Value).ToArray();
 
-    private T Float(Numbers numbers, int index, string name, string place)
+    private T Float(ReadNumbers numbers, int index, string name, string place)
     {
         var number = numbers.Integers is { } integers ? integers[index] : numbers.Floats![index];
         var value = fromFloat!(number);
@@ -177,7 +177,7 @@ internal sealed class TensorKind<T> : TensorKind
             $"{place}: value {index} for input '{name}' is {number}, expected a finite number that {Name} holds"));
     }
 
-    private T Integer(Numbers numbers, int index, string name, string place)
+    private T Integer(ReadNumbers numbers, int index, string name, string place)
     {
         if (numbers.Integers is not { } integers)
         {

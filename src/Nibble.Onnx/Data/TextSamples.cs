@@ -127,7 +127,7 @@ internal sealed class TextSamples : IFileSamples
 
         var encoded = encoder.Encode(texts[0], columns > 1 ? texts[1] : null);
         var count = length ?? encoded.Ids.Length;
-        return [.. wanted.Select(input => TensorKind.Of(input).Create(input.Name, [1, count], new Numbers(RoleOf(input) switch
+        return [.. wanted.Select(input => TensorKind.Of(input).Create(input.Name, [1, count], new ReadNumbers(RoleOf(input) switch
         {
             Role.Ids => Fill(i => encoded.Ids[i], padding),
             Role.Mask => Fill(_ => 1, 0),

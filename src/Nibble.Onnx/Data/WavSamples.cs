@@ -67,7 +67,7 @@ internal sealed class WavSamples : IFileSamples
             var origin = $"{place}, value {at}";
             var values = new double[length];
             Format.ReadValues(stream, values.AsSpan(0, (int)Math.Min(length, Format.Frames - at)), origin);
-            yield return new PlacedSample([TensorKind.Of(input).Create(input.Name, sizes, new Numbers(values), origin)], origin);
+            yield return new PlacedSample([TensorKind.Of(input).Create(input.Name, sizes, new ReadNumbers(values), origin)], origin);
         }
     }
 }

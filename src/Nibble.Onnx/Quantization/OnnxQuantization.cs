@@ -1,10 +1,12 @@
 using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
+using Nibble.Numerics;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Quantization.Dynamic;
 using Nibble.Onnx.Quantization.Proof;
 using Nibble.Onnx.Quantization.Weights;
+using Nibble.Recipes;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -12,7 +14,7 @@ namespace Nibble.Onnx.Quantization;
 internal sealed class OnnxQuantization
 {
     /// <summary>The loss within which the fastest mode is chosen if the caller sets no limit.</summary>
-    private const double AutoLoss = 0.1;
+    private const double AutoLoss = 0.15;
 
     /// <summary>Files whose speeds are within this share of each other are equally fast: single runs differ as much.</summary>
     private const double SameSpeed = 0.95;
@@ -87,13 +89,26 @@ internal sealed class OnnxQuantization
 
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var (hessians, calibrated) = mode == OnnxMode.Weights && new WeightAlgorithms(Rounding: options.Rounding).NeedsData
+            ? HessianCalibration.Run(model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation)
+            : (new Dictionary<string, SquareMatrix>(), 0);
         var decisions = mode == OnnxMode.Dynamic
             ? DynamicQuantizer.Apply(graph, new DynamicOptions { GuardSaturation = options.Target == OnnxTarget.Any }, filter.Objection, cancellation)
             : WeightOnlyQuantizer.Apply(
-                graph, new WeightOnlyOptions { Bits = options.Bits, BlockSize = options.BlockSize, StoreConvolutions = true }, filter.Objection, cancellation);
+                graph,
+                new WeightOnlyOptions
+                {
+                    Bits = options.Bits,
+                    BlockSize = options.BlockSize,
+                    Algorithm = options.Rounding,
+                    Hessian = hessians.GetValueOrDefault,
+                    StoreConvolutions = true,
+                },
+                filter.Objection,
+                cancellation);
         graph.Sort();
         graph.RemoveUnusedConstants();
-        return (mode, new QuantizedGraph(graph, decisions, []), 0);
+        return (mode, new QuantizedGraph(graph, decisions, []), calibrated);
     }
 
     /// <summary>
@@ -138,7 +153,7 @@ internal sealed class OnnxQuantization
             OnnxMode.Static => string.Create(
                 CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples"),
             OnnxMode.Dynamic => $"dynamic, for {options.Target}",
-            _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}"),
+            _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}, by {options.Rounding}"),
         };
         (string Key, string Value)[] entries =
             [("nibble.version", OnnxModel.Version), ("nibble.quantization", how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]

@@ -48,6 +48,9 @@ public sealed record OnnxQuantizationOptions
     /// <summary>Weights that share a scale in the mode for weights alone: a power of two, at least 16. Default: 32.</summary>
     public int BlockSize { get; init; } = 32;
 
+    /// <summary>How codes are chosen in the mode for weights alone: to the nearest code, by HQQ or by GPTQ. Default: nearest.</summary>
+    public WeightRounding Rounding { get; init; }
+
     /// <summary>Whether biases are changed so that the mean of each channel is that of the float model. Static mode only. Default: yes.</summary>
     public bool CorrectsBiases { get; init; } = true;
 

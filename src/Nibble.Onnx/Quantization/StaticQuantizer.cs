@@ -54,12 +54,28 @@ internal sealed class StaticQuantizer
     {
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
-        var nodes = IntegerNodes.Candidates(graph, node => filter.Objection(node) ?? kept(node));
+        string? Objection(NodeProto node) => filter.Objection(node) ?? kept(node);
+        var nodes = IntegerNodes.Candidates(graph, Objection);
         nodes.KeepMixedRanges(value => ranges.TryGetValue(value, out var range) ? range : null);
         var decisions = nodes.Decisions;
         var values = nodes.QuantizedValues();
         var guarded = QdqWriter.Write(graph, nodes, value => ByteGrid.Of(ranges[value]), options.Target == OnnxTarget.Any);
+        var stored = StoreTables(graph, Objection);
         return new QuantizedGraph(
-            graph, [.. decisions.Select(node => node with { GuardedChannels = guarded.GetValueOrDefault(node.Node) })], values);
+            graph,
+            [.. decisions.Select(node => node with { GuardedChannels = guarded.GetValueOrDefault(node.Node), Kept = stored.Contains(node.Node) ? null : node.Kept })],
+            values);
+    }
+
+    /// <summary>Stores the tables that nodes look up rows of as bytes.</summary>
+    /// <returns>The names of the nodes.</returns>
+    private static HashSet<string> StoreTables(OnnxGraph graph, Func<NodeProto, string?> objection)
+    {
+        var tables = new EmbeddingTables(graph);
+        var stored = graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType == "Gather").ToList()
+            .Where(node => objection(node) is null && tables.Apply(node) is null).Select(node => node.Name).ToHashSet(StringComparer.Ordinal);
+        graph.RemoveUnusedConstants();
+        graph.Sort();
+        return stored;
     }
 }

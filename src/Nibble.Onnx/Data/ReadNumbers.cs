@@ -1,13 +1,13 @@
 namespace Nibble.Onnx.Data;
 
 /// <summary>Numbers as a file holds them, before they become the type of an input.</summary>
-internal sealed class Numbers
+internal sealed class ReadNumbers
 {
     /// <summary>Numbers with fractions.</summary>
-    public Numbers(double[] floats) => Floats = floats;
+    public ReadNumbers(double[] floats) => Floats = floats;
 
     /// <summary>Integers.</summary>
-    public Numbers(long[] integers) => Integers = integers;
+    public ReadNumbers(long[] integers) => Integers = integers;
 
     /// <summary>The numbers. Null if they are integers.</summary>
     public double[]? Floats { get; }
