@@ -17,7 +17,7 @@ internal sealed class QdqWriter
     private readonly bool guards;
     private readonly string domain;
     private readonly Dictionary<string, (string Scale, string ZeroPoint)> grids = new(StringComparer.Ordinal);
-    private readonly Dictionary<(string Weight, int Axis), (string Value, ChannelCodes Codes)> weights = [];
+    private readonly Dictionary<(string Weight, int Axis, bool Guards), ChannelCodes> weights = [];
 
     private QdqWriter(OnnxGraph graph, IntegerNodes nodes, Func<string, ByteGrid> grid, bool guards)
     {
@@ -116,18 +116,20 @@ internal sealed class QdqWriter
     /// <returns>The number of guarded channels.</returns>
     private int QuantizeWeight(NodeProto node, int activation, WeightForm form)
     {
-        var key = (node.Input[form.Input], form.Axis);
+        var tensor = graph.Constant(node.Input[form.Input])!;
+        var orders = guards ? KernelOrders.Of(node, tensor) : null;
+        var key = (tensor.Name, form.Axis, orders is not null);
         var inputScale = grid(nodes.Source(node.Input[activation])).Scale;
         var bias = form.Bias is { } position ? graph.Constant(node.Input[position]) : null;
         if (!weights.TryGetValue(key, out var weight))
         {
-            var tensor = graph.Constant(key.Item1)!;
-            var codes = ChannelQuantizer.Quantize(tensor, form.Axis, guards ? KernelOrders.Of(node, tensor) : null);
-            weight = (Dequantized(tensor.Name, TensorValues.Make(tensor.Name + "/codes", tensor.Dims, codes.Codes), codes.Scales, form.Axis), codes);
+            weight = ChannelQuantizer.Quantize(tensor, form.Axis, orders);
             weights.Add(key, weight);
         }
 
-        graph.SetInput(node, form.Input, weight.Value);
+        // Nodes that share a weight get a copy each: ONNX Runtime refuses shared codes if it is told to avoid saturation (x64quantprecision).
+        var codesOfWeight = TensorValues.Make(tensor.Name + "/codes", tensor.Dims, weight.Codes);
+        graph.SetInput(node, form.Input, Dequantized(tensor.Name, codesOfWeight, weight.Scales, form.Axis));
         if (bias is not null)
         {
             var values = bias.Floats();
@@ -135,7 +137,7 @@ internal sealed class QdqWriter
             var scales = new float[values.Length];
             for (var channel = 0; channel < values.Length; channel++)
             {
-                scales[channel] = inputScale * weight.Codes.Scales[channel];
+                scales[channel] = inputScale * weight.Scales[channel];
                 codes[channel] = (int)Math.Clamp(Math.Round(values[channel] / (double)scales[channel], MidpointRounding.ToEven), int.MinValue, int.MaxValue);
             }
 
@@ -143,7 +145,7 @@ internal sealed class QdqWriter
             graph.SetInput(node, form.Bias!.Value, Dequantized(node.Name + "/bias", name, scales, axis: 0));
         }
 
-        return weight.Codes.Guarded;
+        return weight.Guarded;
     }
 
     private string Dequantized(string name, TensorProto codes, float[] scales, int axis)
