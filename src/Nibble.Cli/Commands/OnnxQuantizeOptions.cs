@@ -25,7 +25,8 @@ internal sealed class OnnxQuantizeOptions
     };
 
     private readonly Option<int?> bits = NumberOptions.Whole("--bits", 4, 8, "ONNX only. Bits of weights with --mode weights: 4 or 8. Default: 8.");
-    private readonly Option<int?> block = NumberOptions.AtLeast("--block-size", 16, "ONNX only. Weights per scale with --mode weights: 16, 32, 64 ... Default: 32.");
+    private readonly Option<int?> block = NumberOptions.AtLeast(
+        "--block-size", 16, "ONNX only. Weights per scale with --mode weights: 16, 32, 64 ... Default: 32.");
     private readonly Option<string> algorithms = new("--algorithms")
     {
         Description = "ONNX only. How values are corrected or chosen. Static: bias (biases keep the means of channels) or none. With --mode weights: rtn (the "
@@ -53,7 +54,8 @@ internal sealed class OnnxQuantizeOptions
     }
 
     /// <summary>The HTML report.</summary>
-    public Option<string?> Report { get; } = new("--report") { Description = "ONNX only. HTML report to write: outputs, the worst values inside, and every node." };
+    public Option<string?> Report { get; } = new("--report")
+    { Description = "ONNX only. HTML report to write: outputs, the worst values inside, and every node." };
 
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All =>
@@ -82,7 +84,8 @@ internal sealed class OnnxQuantizeOptions
         if (algorithm is not null && isForWeights != (parsed.GetValue(mode) == OnnxMode.Weights))
         {
             throw new UsageException(
-                $"{algorithms.Name} {algorithm} is {(isForWeights ? "for" : "not for")} {mode.Name} weights; {(isForWeights ? $"add {mode.Name} weights" : "remove it")}");
+                $"{algorithms.Name} {algorithm} is {(isForWeights ? "for" : "not for")} {mode.Name} weights; "
+                + (isForWeights ? $"add {mode.Name} weights" : "remove it"));
         }
 
         if (width is not (4 or 8))

@@ -51,7 +51,8 @@ internal static class OnnxQuantizeReport
         if (document.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
         {
             host.Output.WriteLine(string.Create(
-                CultureInfo.InvariantCulture, $"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate"));
+                CultureInfo.InvariantCulture,
+                $"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate"));
         }
 
         if (document.Bytes >= document.SourceBytes)
@@ -83,8 +84,10 @@ internal static class OnnxQuantizeReport
         foreach (var output in outputs)
         {
             table.AddRow(
-                Markup.Escape(TerminalText.Printable(output.Name)), OnnxQuantizeText.Decibels(output),
-                output.Largest is { } largest ? Numbers.Plain(largest) : Numbers.Missing, output.Agreement is { } share ? Numbers.Share(share) : Numbers.Missing);
+                Markup.Escape(TerminalText.Printable(output.Name)),
+                OnnxQuantizeText.Decibels(output),
+                output.Largest is { } largest ? Numbers.Plain(largest) : Numbers.Missing,
+                output.Agreement is { } share ? Numbers.Share(share) : Numbers.Missing);
         }
 
         return table;

@@ -49,7 +49,8 @@ internal static class OnnxQuantizeHtml
                         [
                             node.Node, node.Operator,
                             node.Kept is null ? "integers" + (node.GuardedChannels > 0
-                                ? string.Create(CultureInfo.InvariantCulture, $", {node.GuardedChannels} channels rounded more coarsely against saturation") : string.Empty)
+                                ? string.Create(CultureInfo.InvariantCulture, $", {node.GuardedChannels} channels rounded more coarsely against saturation")
+                                : string.Empty)
                             : $"floats: {node.Kept}",
                         ]), isText: true)),
                     E(

@@ -4,8 +4,10 @@ using Nibble.Onnx.Graphs;
 namespace Nibble.Onnx.Engine;
 
 /// <summary>Lets ONNX Runtime simplify a graph: constants are folded, and batch normalization becomes part of the convolution before it.</summary>
-/// <remarks>Only the basic level: the next one fuses nodes into operators whose inner values calibration could not see. ONNX Runtime also inlines functions, and
-/// infers the types and shapes of values.</remarks>
+/// <remarks>
+/// Only the basic level: the next one fuses nodes into operators whose inner values calibration could not see. ONNX Runtime also inlines functions, and infers
+/// the types and shapes of values.
+/// </remarks>
 internal static class BasicOptimizer
 {
     /// <summary>Simplifies a model.</summary>

@@ -57,7 +57,8 @@ internal sealed class MixedPrecision
         }
 
         // A node that takes no time in integers or in float can return to float first.
-        return [.. measured.OrderByDescending(node => node.Loss * node.Loss / Math.Max(node.Seconds ?? 0, 1e-7)).ThenBy(node => node.Node, StringComparer.Ordinal)];
+        return [.. measured.OrderByDescending(node => node.Loss * node.Loss / Math.Max(node.Seconds ?? 0, 1e-7))
+            .ThenBy(node => node.Node, StringComparer.Ordinal)];
     }
 
     /// <summary>The fewest nodes that must return to float for the loss to be within the limit.</summary>

@@ -21,7 +21,8 @@ internal sealed class NodeFilter
     }
 
     /// <summary>Why a node must stay float. Null if it need not.</summary>
-    public string? Objection(NodeProto node) => excluded.Contains(node) ? "it is excluded" : only?.Contains(node) == false ? "it is not among the chosen nodes" : null;
+    public string? Objection(NodeProto node) =>
+        excluded.Contains(node) ? "it is excluded" : only?.Contains(node) == false ? "it is not among the chosen nodes" : null;
 
     private static List<NodeProto> Matches(OnnxGraph graph, string pattern)
     {

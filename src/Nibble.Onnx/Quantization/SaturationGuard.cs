@@ -86,7 +86,9 @@ internal static class SaturationGuard
     /// pairs are clipped, and the scale at which none needs to be.
     /// </summary>
     /// <param name="channel">The weights of an output channel.</param>
-    /// <param name="orders">The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.</param>
+    /// <param name="orders">
+    /// The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.
+    /// </param>
     /// <param name="range">The codes to use.</param>
     /// <param name="scale">The scale that suits the weights. Receives that of the codes.</param>
     /// <param name="codes">The codes for the scale. Receives safe ones.</param>
@@ -125,7 +127,9 @@ internal static class SaturationGuard
 
     /// <summary>Lowers the codes of pairs that would saturate. Both of a pair lose as much, as far as their magnitudes allow.</summary>
     /// <param name="codes">The codes of an output channel.</param>
-    /// <param name="orders">The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.</param>
+    /// <param name="orders">
+    /// The orders in which kernels add them, as in <see cref="Guard(ReadOnlySpan{float}, IReadOnlyList{int[]}, float, out bool)"/>.
+    /// </param>
     public static void Clip(Span<sbyte> codes, IReadOnlyList<int[]> orders)
     {
         ArgumentNullException.ThrowIfNull(orders);
@@ -170,8 +174,8 @@ internal static class SaturationGuard
         }
     }
 
-    /// <summary>Halves the interval between an unsafe and a safe scale until they are neighbours. A larger scale never gives a larger code, so a safe pair stays
-    /// safe, and the border is unique.</summary>
+    /// <summary>Halves the interval between an unsafe and a safe scale until they are neighbours.</summary>
+    /// <remarks>A larger scale never gives a larger code. So a safe pair stays safe, and there is one border.</remarks>
     private static float Raise(List<(float First, float Second)> offending, float scale)
     {
         var largest = offending.Max(pair => Math.Max(Math.Abs(pair.First), Math.Abs(pair.Second)));

@@ -63,7 +63,10 @@ internal sealed class StaticQuantizer
         var stored = StoreTables(graph, Objection);
         return new QuantizedGraph(
             graph,
-            [.. decisions.Select(node => node with { GuardedChannels = guarded.GetValueOrDefault(node.Node), Kept = stored.Contains(node.Node) ? null : node.Kept })],
+            [.. decisions.Select(node => node with
+            {
+                GuardedChannels = guarded.GetValueOrDefault(node.Node), Kept = stored.Contains(node.Node) ? null : node.Kept,
+            })],
             values);
     }
 

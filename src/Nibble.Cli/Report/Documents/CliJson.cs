@@ -232,7 +232,8 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
     RespectRequiredConstructorParameters = true,
     Converters =
     [
-        typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>), typeof(CamelCaseConverter<OnnxMode>),
+        typeof(FiniteNumberConverter), typeof(CamelCaseConverter<Method>), typeof(CamelCaseConverter<Evidence>), typeof(CamelCaseConverter<Verdict>),
+        typeof(CamelCaseConverter<OnnxMode>),
     ])]
 [JsonSerializable(typeof(AdviceDocument))]
 [JsonSerializable(typeof(CostDocument))]

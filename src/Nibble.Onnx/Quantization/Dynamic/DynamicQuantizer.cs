@@ -35,7 +35,8 @@ internal sealed class DynamicQuantizer
     /// <param name="cancellation">Stops between nodes.</param>
     /// <returns>A decision for each node of the given graph, in order.</returns>
     /// <exception cref="NibbleException">A constant does not hold what its shape requires.</exception>
-    public static IReadOnlyList<NodeDecision> Apply(OnnxGraph graph, DynamicOptions options, Func<NodeProto, string?>? objection = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<NodeDecision> Apply(
+        OnnxGraph graph, DynamicOptions options, Func<NodeProto, string?>? objection = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(options);

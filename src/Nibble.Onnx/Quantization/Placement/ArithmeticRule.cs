@@ -27,7 +27,9 @@ internal sealed class ArithmeticRule : IPlacementRule
         return computed == 0 ? null : new NodeForm(NodeRole.Arithmetic, [0, 1]);
     }
 
-    /// <summary>Whether a value is a product of matrices that only one node reads, and another is a vector to add to its rows. ONNX Runtime adds it in float.</summary>
+    /// <summary>
+    /// Whether a value is a product of matrices that only one node reads, and another is a vector to add to its rows. ONNX Runtime adds it in float.
+    /// </summary>
     private static bool IsBias(string product, string vector, OnnxGraph graph) =>
         graph.Constant(vector) is { Dims.Count: 1 }
         && graph.Producer(product) is { OpType: "MatMul" } node && graph.Constant(node.Input[1]) is not null

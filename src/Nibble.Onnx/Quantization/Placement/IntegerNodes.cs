@@ -168,7 +168,9 @@ internal sealed class IntegerNodes
         reader => forms.TryGetValue(reader, out var form)
             && (form.Role == NodeRole.Absorbed ? HasIntegerReader(reader.Output[0]) : Activations(reader, form).Contains(value)));
 
-    /// <summary>Whether a value is quantized even if a given node is not: constants, what integer nodes compute, and what convolutions and products read.</summary>
+    /// <summary>
+    /// Whether a value is quantized even if a given node is not: constants, what integer nodes compute, and what convolutions and products read.
+    /// </summary>
     private bool IsQuantizedAnyway(NodeProto node, string value) =>
         graph.Constant(value) is not null
         || (graph.Producer(value) is { } producer && forms.ContainsKey(producer))

@@ -39,7 +39,8 @@ internal sealed class WeightOnlyQuantizer
     /// <exception cref="NibbleException">
     /// A constant does not hold what its shape requires, or the algorithm needs the inputs of a node that were not calibrated.
     /// </exception>
-    public static IReadOnlyList<NodeDecision> Apply(OnnxGraph graph, WeightOnlyOptions options, Func<NodeProto, string?>? objection = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<NodeDecision> Apply(
+        OnnxGraph graph, WeightOnlyOptions options, Func<NodeProto, string?>? objection = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(options);
