@@ -5,5 +5,6 @@ var root = new RootCommand("Trains Nibble's built-in model on stories, and lets 
 {
     TokenizeCommand.Create(),
     TrainCommand.Create(),
+    WriteCommand.Create(),
 };
 return await root.Parse(args).InvokeAsync();

@@ -45,7 +45,7 @@ internal static class TrainCommand
     {
         var data = StoryOptions.Data();
         var tokenizer = new Option<DirectoryInfo>("--tokenizer") { Description = "the folder that holds tokenizer.json", Required = true };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps of 16 x 256 tokens", DefaultValueFactory = _ => 3000 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps of 16 x 256 tokens", DefaultValueFactory = _ => 1500 };
         var seed = new Option<int>("--seed") { Description = "drives the first weights and the batches", DefaultValueFactory = _ => 3 };
         var output = new Option<DirectoryInfo>("-o", "--output") { Description = "the folder of the model, which must not exist", Required = true };
         var command = new Command("train", "Train the built-in model from scratch on stories. The same command resumes an interrupted training")
@@ -105,10 +105,11 @@ internal static class TrainCommand
             if (value.Done % 20 == 0)
             {
                 var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+                var heldOut = value.HeldOutLoss is { } loss ? string.Create(CultureInfo.InvariantCulture, $"  held out {loss:F3}") : string.Empty;
                 var left = seconds / (value.Done - first.Value) * (value.Total - value.Done);
                 Console.Error.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"step {value.Done}/{value.Total}  loss {value.Loss:F3}  held out {value.HeldOutLoss:F3}  {seconds:F0} s, {left:F0} s left"));
+                    $"step {value.Done}/{value.Total}  loss {value.Loss:F3}{heldOut}  {seconds:F0} s, {left:F0} s left"));
             }
         }
     }
