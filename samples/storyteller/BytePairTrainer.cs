@@ -150,15 +150,27 @@ internal static partial class BytePairTrainer
 
         tokens.AddRange(Alphabet.Order().Select(letter => letter.ToString()));
         var words = CountWords(texts, tokens);
+        var counts = new Dictionary<(int Left, int Right), long>();
+        foreach (var (ids, count) in words)
+        {
+            AddPairs(counts, ids, count);
+        }
+
         var merges = new List<(string Left, string Right)>();
         while (tokens.Count < vocabulary)
         {
-            var best = MostFrequentPair(words) ?? throw new NibbleException(
+            var best = MostFrequentPair(counts) ?? throw new NibbleException(
                 $"The text ran out of pairs at {tokens.Count} tokens of {vocabulary}; give more text or ask for a smaller vocabulary.");
             merges.Add((tokens[best.Left], tokens[best.Right]));
-            foreach (var (ids, _) in words)
+            foreach (var (ids, count) in words)
             {
-                Merge(ids, best, tokens.Count);
+                // Only the pairs of words that change are counted again.
+                if (Holds(ids, best))
+                {
+                    AddPairs(counts, ids, -count);
+                    Merge(ids, best, tokens.Count);
+                    AddPairs(counts, ids, count);
+                }
             }
 
             tokens.Add(tokens[best.Left] + tokens[best.Right]);
@@ -186,19 +198,48 @@ internal static partial class BytePairTrainer
         return [.. counts.Select(word => (Encoding.UTF8.GetBytes(word.Key).Select(value => idOfByte[value]).ToList(), word.Value))];
     }
 
-    private static (int Left, int Right)? MostFrequentPair(List<(List<int> Ids, int Count)> words)
+    private static void AddPairs(Dictionary<(int Left, int Right), long> counts, List<int> ids, int count)
     {
-        var counts = new Dictionary<(int Left, int Right), long>();
-        foreach (var (ids, count) in words)
+        for (var i = 1; i < ids.Count; i++)
         {
-            for (var i = 1; i < ids.Count; i++)
+            var pair = (ids[i - 1], ids[i]);
+            var sum = counts.GetValueOrDefault(pair) + count;
+            if (sum == 0)
             {
-                var pair = (ids[i - 1], ids[i]);
-                counts[pair] = counts.GetValueOrDefault(pair) + count;
+                counts.Remove(pair);
+            }
+            else
+            {
+                counts[pair] = sum;
+            }
+        }
+    }
+
+    private static (int Left, int Right)? MostFrequentPair(Dictionary<(int Left, int Right), long> counts)
+    {
+        ((int Left, int Right) Pair, long Count)? best = null;
+        foreach (var (pair, count) in counts)
+        {
+            if (best is not { } other || count > other.Count || (count == other.Count && pair.CompareTo(other.Pair) < 0))
+            {
+                best = (pair, count);
             }
         }
 
-        return counts.Count == 0 ? null : counts.OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key).First().Key;
+        return best?.Pair;
+    }
+
+    private static bool Holds(List<int> ids, (int Left, int Right) pair)
+    {
+        for (var i = 1; i < ids.Count; i++)
+        {
+            if (ids[i - 1] == pair.Left && ids[i] == pair.Right)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static void Merge(List<int> ids, (int Left, int Right) pair, int merged)

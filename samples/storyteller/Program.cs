@@ -1,10 +1,10 @@
 using System.CommandLine;
 using Nibble.Samples.Storyteller;
 
-var root = new RootCommand("Writes the stories that Nibble's built-in model is trained on.")
+var root = new RootCommand("Trains Nibble's built-in model on stories, and lets it write stories.")
 {
-    WriteCommand.Create(),
     TokenizeCommand.Create(),
     TrainCommand.Create(),
+    WriteCommand.Create(),
 };
 return await root.Parse(args).InvokeAsync();

@@ -1,22 +1,16 @@
-using Nibble.Files;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using Nibble.Formats.HuggingFace;
-using Nibble.Formats.Safetensors;
-using Nibble.Models.Llama;
+using Nibble.Files;
 using Nibble.Recipes;
-using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
 using Nibble.Torch.Native;
 using Nibble.Torch.Qat;
-using TorchSharp;
 
 namespace Nibble.Samples.Storyteller;
 
-/// <summary><c>train</c>: trains the built-in model on freshly written stories.</summary>
+/// <summary><c>train</c>: trains the built-in model from scratch.</summary>
 internal static class TrainCommand
 {
     /// <summary>Widths are multiples of 256, so that every block format of GGUF applies to each row.</summary>
@@ -25,11 +19,11 @@ internal static class TrainCommand
           "architectures": ["LlamaForCausalLM"],
           "model_type": "llama",
           "hidden_size": 256,
-          "intermediate_size": 256,
-          "num_hidden_layers": 3,
+          "intermediate_size": 768,
+          "num_hidden_layers": 4,
           "num_attention_heads": 4,
           "num_key_value_heads": 2,
-          "vocab_size": 1024,
+          "vocab_size": 2048,
           "max_position_embeddings": 256,
           "rms_norm_eps": 1e-05,
           "rope_theta": 10000.0,
@@ -44,69 +38,78 @@ internal static class TrainCommand
 
         """;
 
+    /// <summary>Steps between two looks at the loss of the last stories, which are held out.</summary>
+    private const int HeldOutEvery = 200;
+
     public static Command Create()
     {
-        var stories = new Option<int>("--stories") { Description = "how many stories to train on", DefaultValueFactory = _ => 40_000 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps of 8 x 256 tokens", DefaultValueFactory = _ => 2000 };
-        var seed = new Option<int>("--seed") { Description = "drives the stories, the first weights and the batches", DefaultValueFactory = _ => 3 };
-        var folder = new Option<DirectoryInfo>(
-            "-o", "--output")
+        var data = StoryOptions.Data();
+        var tokenizer = new Option<DirectoryInfo>("--tokenizer") { Description = "the folder that holds tokenizer.json", Required = true };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps of 16 x 256 tokens", DefaultValueFactory = _ => 1500 };
+        var seed = new Option<int>("--seed") { Description = "drives the first weights and the batches", DefaultValueFactory = _ => 3 };
+        var output = new Option<DirectoryInfo>("-o", "--output") { Description = "the folder of the model, which must not exist", Required = true };
+        var command = new Command("train", "Train the built-in model from scratch on stories. The same command resumes an interrupted training")
         {
-            Description = "the folder that holds tokenizer.json and takes the model",
-            DefaultValueFactory = _ => new DirectoryInfo("samples/storyteller/model")
+            data, tokenizer, steps, seed, output,
         };
-        var command = new Command("train", "Train the built-in model from scratch on stories that are written on the spot") { stories, steps, seed, folder };
-        command.SetAction(parsed => Train(parsed.GetValue(stories), parsed.GetValue(steps), parsed.GetValue(seed), parsed.GetRequiredValue(folder).FullName));
+        command.SetAction(parsed => Failures.Catch(() => Train(
+            Stories.Read(parsed.GetRequiredValue(data)),
+            parsed.GetRequiredValue(tokenizer).FullName,
+            parsed.GetValue(steps),
+            parsed.GetValue(seed),
+            parsed.GetRequiredValue(output).FullName)));
         return command;
     }
 
-    private static void Train(int stories, int steps, int seed, string folder)
+    private static void Train(List<string> stories, string tokenizerFolder, int steps, int seed, string output)
     {
-        TorchRuntime.EnsureLoaded();
-
-        // One thread gives the same weights on every machine of a kind, whatever its cores.
-        torch.set_num_threads(1);
-        var text = Path.GetTempFileName();
-        try
+        TorchRuntime.UseThreads(null);
+        using var created = LoadedModel.Create(Config, tokenizerFolder, seed);
+        var parameters = created.Model.Parameters().Sum(item => item.Value.numel());
+        var model = created with
         {
-            TextFile.Write(text, new StoryWriter(seed).WriteMany(stories));
-            TextFile.Write(Path.Combine(folder, Checkpoint.ConfigName), Config);
-            var tokenizer = TextTokenizer.Load(folder);
-            var model = new LlamaModel(LlamaConfig.Parse(Config, Checkpoint.ConfigName));
-            model.Initialize(new torch.Generator((ulong)seed));
-            var storedAs = model.named_parameters().ToDictionary(item => item.name, _ => ElementType.F16);
-            using var loaded = new LoadedModel(folder, Config, model, tokenizer, storedAs, 0, new Dictionary<string, string>());
-            var stream = TokenizedText.Read(text, tokenizer);
-            Console.Error.WriteLine($"{model.ParameterCount:N0} parameters, {stream.Ids.Length:N0} tokens of {stories:N0} stories");
-
-            var settings = new QatSettings { Steps = steps, BatchSize = 8, SequenceLength = 256, LearningRate = 2e-3, WeightDecay = 0.1, WarmUp = 0.03 };
-            var trainer = new QuantizationAwareTrainer(loaded, recipe: null, settings, stream, CalibrationOptions.For(model.Config), seed);
-            trainer.Train(new StepLines());
-            SafetensorsWriter.Write(
-                Path.Combine(folder, Checkpoint.WeightsName),
-                [.. model.named_parameters().Select(
-                    item => SafetensorsTensor.FromFloats(item.name, ElementType.F16, item.parameter.shape, item.parameter.detach().data<float>().ToArray()))],
-                new Dictionary<string, string> { ["format"] = "pt" });
-        }
-        finally
+            StoredAs = created.StoredAs.ToDictionary(item => item.Key, _ => ElementType.F16),
+            Bytes = parameters * 2,
+        };
+        var ids = model.Tokenizer.Encode(Stories.End + string.Join(Stories.End, stories) + Stories.End);
+        var text = new TokenizedText("stories", model.Tokenizer.StartId is { } start ? [start, .. ids] : ids, model.Tokenizer.StartId);
+        Console.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{parameters:N0} parameters, {stories.Count:N0} stories of {text.Ids.Length:N0} tokens together"));
+        var settings = new QatSettings
         {
-            File.Delete(text);
-        }
+            Steps = steps,
+            BatchSize = 16,
+            SequenceLength = 256,
+            LearningRate = 2e-3,
+            WeightDecay = 0.1,
+            WarmUp = 0.03,
+            EvaluateEvery = HeldOutEvery,
+
+            // The training never stops early, but the model with the lowest held-out loss is kept.
+            Patience = steps,
+        };
+        FinetuneRun.Run(new FinetuneOptions(model, settings, text, output) { Seed = seed }, new StepLines());
     }
 
     /// <summary>A line every 20 steps.</summary>
     private sealed class StepLines : IProgress<RunProgress>
     {
         private readonly long start = Stopwatch.GetTimestamp();
+        private long? first;
 
         public void Report(RunProgress value)
         {
+            // A resumed training does not begin at the first step.
+            first ??= value.Done - 1;
             if (value.Done % 20 == 0)
             {
                 var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+                var heldOut = value.HeldOutLoss is { } loss ? string.Create(CultureInfo.InvariantCulture, $"  held out {loss:F3}") : string.Empty;
+                var left = seconds / (value.Done - first.Value) * (value.Total - value.Done);
                 Console.Error.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"step {value.Done}/{value.Total}  loss {value.Loss:F3}  {seconds:F0} s, {seconds / value.Done * (value.Total - value.Done):F0} s left"));
+                    $"step {value.Done}/{value.Total}  loss {value.Loss:F3}{heldOut}  {seconds:F0} s, {left:F0} s left"));
             }
         }
     }
