@@ -1,5 +1,7 @@
+using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using Nibble.Cli.Tests.Commands;
+using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Tests.Serving;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Native;
@@ -18,11 +20,16 @@ public sealed class CSharpSnippetTests : IDisposable
     [Fact]
     public void StandInTheDocument()
     {
-        var source = File.ReadAllText(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "CSharpSnippets.cs")).ReplaceLineEndings("\n");
-        var blocks = Regex.Matches(source, "// block begins\n(?<code>.*?) *// block ends", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
-            .Select(match => Regex.Replace(match.Groups["code"].Value, "^ {8}", string.Empty, RegexOptions.Multiline));
+        Assert.Equal(Blocks(), Shown("docs/reference/csharp.md"));
+    }
 
-        Assert.Equal(blocks, Shown("docs/reference/csharp.md"));
+    [Fact]
+    public void ThoseOfTheTutorialStandInTheDocument()
+    {
+        var shown = Shown("docs/tutorials/onnx.md").ToList();
+
+        Assert.Equal(2, shown.Count);
+        Assert.All(shown, code => Assert.Contains(code, Blocks()));
     }
 
     [Fact]
@@ -93,6 +100,43 @@ public sealed class CSharpSnippetTests : IDisposable
         Assert.InRange(similarity, -1, 1 - 1e-4);
         Assert.Contains(label, (string[])["a", "b", "c"]);
         Assert.Equal(1, probabilities.Sum(), 1e-5);
+    }
+
+    [Fact]
+    public void AnONNXFileIsQuantizedAndRuns()
+    {
+        const int size = 8;
+        using var files = new TemporaryFolder();
+        var builder = new GraphBuilder();
+        var first = Convolution(builder, builder.Input("images", OnnxType.Float32, "batch", 3, size, size), "first", 8, 3);
+        builder.Output(Convolution(builder, builder.Node("Relu", [first]), "second", 4, 8), "scores", OnnxType.Float32, ["batch", 4, size - 4, size - 4]);
+        OnnxWriter.Write(files.File("float.onnx"), builder.Build("two convolutions", []), builder.Initializers);
+        var random = new Random(1);
+        var images = Enumerable.Range(0, 10).Select(_ => Numbers(random, 3 * size * size)).ToList();
+
+        var (result, scores) = CSharpSnippets.Onnx(
+            files.File("float.onnx"), files.File("int8.onnx"), images, size, new ListLogger([]), new Progress<RunProgress>(),
+            TestContext.Current.CancellationToken);
+
+        Assert.Equal(files.File("int8.onnx"), result.Path);
+        Assert.InRange(result.Outputs.Single().RelativeError!.Value, 0, 0.1);
+        Assert.Equal(4 * 4 * 4, scores.Length);
+    }
+
+    private static string Convolution(GraphBuilder builder, string input, string name, int outputs, int inputs)
+    {
+        var values = Numbers(new Random(outputs), outputs * inputs * 9);
+        var weight = builder.Initializer(name, OnnxType.Float32, [outputs, inputs, 3, 3], stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+        return builder.Node("Conv", [input, weight]);
+    }
+
+    private static float[] Numbers(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
+
+    private static IEnumerable<string> Blocks()
+    {
+        var source = File.ReadAllText(Path.Combine(Document.Root, "tests", "Nibble.Cli.Tests", "Documents", "CSharpSnippets.cs")).ReplaceLineEndings("\n");
+        return Regex.Matches(source, "// block begins\n(?<code>.*?) *// block ends", RegexOptions.Singleline | RegexOptions.ExplicitCapture)
+            .Select(match => Regex.Replace(match.Groups["code"].Value, "^ {8}", string.Empty, RegexOptions.Multiline));
     }
 
     private static IEnumerable<string> Shown(string document) =>

@@ -2,14 +2,18 @@ using Nibble.Torch.Data;
 using Nibble.Export;
 using Nibble.Formats.CompressedTensors;
 using Microsoft.Extensions.Logging;
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
 using Nibble.Artifacts;
 using Nibble.Numerics;
+using Nibble.Onnx.Quantization;
 using Nibble.Onnx.Serving;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
 using Nibble.Torch.Qat;
 using Nibble.Torch.Tasks;
 using static TorchSharp.torch;
+using Tensor = TorchSharp.torch.Tensor;
 using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
 
 namespace Nibble.Cli.Tests.Documents;
@@ -89,5 +93,24 @@ internal static class CSharpSnippets
 
         Assert.Contains(probability, probabilities);
         return (similarity, label, probabilities);
+    }
+
+    public static (OnnxQuantizationResult Result, float[] Scores) Onnx(
+        string modelFile, string output, IReadOnlyList<float[]> images, int size, ILogger logger, IProgress<RunProgress> progress, CancellationToken cancellation)
+    {
+        // block begins
+        var samples = images.Select(pixels => new[] { NamedOnnxValue.CreateFromTensor("images", new DenseTensor<float>(pixels, [1, 3, size, size])) });
+        var options = new OnnxQuantizationOptions { MaxLoss = 0.1, Logger = logger };
+        var result = OnnxQuantizer.Run(modelFile, output, samples, options, progress, cancellation);
+        Console.WriteLine($"{result.Mode}, {result.Timing?.Ratio:F2} times faster, largest error {result.Outputs.Max(value => value.RelativeError):P1}");
+        // block ends
+
+        // block begins
+        using var session = new InferenceSession(result.Path);
+        using var outputs = session.Run(samples.First());
+        var scores = outputs[0].AsEnumerable<float>().ToArray();
+        // block ends
+
+        return (result, scores);
     }
 }
