@@ -12,14 +12,27 @@ namespace Nibble.Cli.Commands;
 internal sealed class CompareArguments
 {
     private const int DefaultWindows = 40;
+    private const int BuiltInWindows = 24;
     private const int DefaultGroupSize = 32;
     private const double DefaultEpochs = 2;
     private const string DefaultAlgorithms = "gptaq";
+
+    /// <summary>The plainest PTQ, with rows as groups and the head quantized too: what a small model can show within 90 seconds.</summary>
+    private const string BuiltInAlgorithms = "rtn";
+    private const int BuiltInGroupSize = 256;
     private const string DefaultPrompt = "Once upon a time, there was a";
     private static readonly int[] DefaultWidths = [8, 4, 2];
 
-    /// <summary>Lets the built-in model adapt to 2 bits within a few minutes.</summary>
-    private static readonly QatSettings BuiltInQat = new() { Steps = 120, BatchSize = 8, SequenceLength = 128, LearningRate = 2e-4 };
+    /// <summary>Lets the built-in model adapt to 2 bits within seconds. Its training text is its own, so it learns from the float model's predictions.</summary>
+    private static readonly QatSettings BuiltInQat = new()
+    {
+        Steps = 40,
+        BatchSize = 8,
+        SequenceLength = 128,
+        LearningRate = 2e-4,
+        ScaleLearningRate = 2e-3,
+        Distillation = new DistillationSettings(),
+    };
 
     private readonly Argument<string?> model = new("MODEL")
     {
@@ -35,7 +48,7 @@ internal sealed class CompareArguments
     private readonly Option<int[]> bits = CommonOptions
         .Widths("--bits", "Bit widths to compare, 2 to 8, comma-separated. Default: 8,4,2.", "8,4,2", "-b");
     private readonly Option<int?> group = NumberOptions
-        .AtLeast("--group-size", 1, $"Weights per scale. Default: {DefaultGroupSize}; for an encoder, a whole row.");
+        .AtLeast("--group-size", 1, $"Weights per scale. Default: {DefaultGroupSize}; for an encoder and the built-in model, a whole row.");
     private readonly Option<string?> activations = new("--activations")
     {
         Description = "Bit width of the layers' inputs: 16 (float), 8 or 4. Language models quantize them dynamically, per token; encoders per tensor, "
@@ -43,10 +56,10 @@ internal sealed class CompareArguments
             + "Default: 16 for language models, 8 for encoders.",
     };
 
-    private readonly Option<string> algorithms = new("--algorithms")
+    private readonly Option<string?> algorithms = new("--algorithms")
     {
-        Description = "PTQ algorithms, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on.",
-        DefaultValueFactory = _ => DefaultAlgorithms,
+        Description = "PTQ algorithms, as at the end of a preset's name: rtn, gptq, awq-gptaq and so on. Several, comma-separated, are compared with each "
+            + $"other. Default: {DefaultAlgorithms}; for the built-in model {BuiltInAlgorithms}.",
     };
 
     private readonly Option<string[]> hybrids = new("--hybrids")
@@ -63,7 +76,8 @@ internal sealed class CompareArguments
 
     private readonly Option<int?> context = CommonOptions.Context();
     private readonly Option<int?> windows = NumberOptions.AtLeast(
-        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows, or all texts or pairs.");
+        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows ({BuiltInWindows} for the built-in model), or all "
+            + "texts or pairs.");
 
     private readonly Option<string?> prompt = new("--prompt", "-p")
     { Description = $"Text for every variant of a language model to continue. Default: \"{DefaultPrompt}\"." };
@@ -101,7 +115,11 @@ internal sealed class CompareArguments
     /// <exception cref="UsageException">A value is invalid.</exception>
     public IReadOnlyList<Recipe> ReadHybrids(ParseResult parsed)
     {
-        UsageException.Of(() => RecipePresets.Parse($"w{Widths(parsed)[0]}a16-g{DefaultGroupSize}-{parsed.GetValue(algorithms)}"));
+        foreach (var asked in Algorithms(parsed))
+        {
+            UsageException.Of(() => RecipePresets.Parse($"w{Widths(parsed)[0]}a16-g{DefaultGroupSize}-{asked}"));
+        }
+
         List<Recipe> recipes = [.. Hybrids(parsed)];
         if (recipes.GroupBy(recipe => recipe.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
         {
@@ -158,14 +176,14 @@ internal sealed class CompareArguments
             training,
             held,
             [.. Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, algorithms: null))],
-            [.. Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, parsed.GetValue(algorithms)))],
+            [.. Algorithms(parsed).SelectMany(asked => Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, asked)))],
             recipes,
             settings)
         {
             FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.DefaultEpochs, parsed.GetValue(Seed)) }
                 : null,
             Context = length,
-            Windows = parsed.GetValue(windows) ?? (isText ? DefaultWindows : null),
+            Windows = parsed.GetValue(windows) ?? (isText ? IsBuiltIn(parsed) ? BuiltInWindows : DefaultWindows : null),
             Prompt = isText ? parsed.GetValue(prompt) ?? DefaultPrompt : null,
             Seed = parsed.GetValue(Seed),
             CommandLine = CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)),
@@ -178,6 +196,9 @@ internal sealed class CompareArguments
 
     private IReadOnlyList<string> TrainingFiles(CommandHost host, ParseResult parsed) =>
         parsed.GetValue(data) is { Length: > 0 } files ? host.Rereadable(files) : [BuiltInModel.TrainingText];
+
+    private string[] Algorithms(ParseResult parsed) =>
+        (parsed.GetValue(algorithms) ?? (IsBuiltIn(parsed) ? BuiltInAlgorithms : DefaultAlgorithms)).Split(',');
 
     private int[] Widths(ParseResult parsed) => parsed.GetValue(bits) is { Length: > 0 } asked ? asked : DefaultWidths;
 
@@ -199,12 +220,13 @@ internal sealed class CompareArguments
     {
         var isText = definition.Task == ModelTask.LanguageModelling;
         var inputs = parsed.GetValue(activations) ?? (isText ? "16" : "8");
-        var groups = parsed.GetValue(group) is { } size ? $"-g{size}" : isText ? $"-g{DefaultGroupSize}" : string.Empty;
+        var groups = parsed.GetValue(group) is { } size ? $"-g{size}"
+            : isText ? $"-g{(IsBuiltIn(parsed) ? BuiltInGroupSize : DefaultGroupSize)}" : string.Empty;
         var ranges = isText || inputs == "16" ? string.Empty : "-static-mse";
         var name = $"w{width}a{inputs}{groups}{ranges}{(algorithms is null ? string.Empty : $"-{algorithms}")}";
         var recipe = UsageException.Of(() => RecipePresets.Parse(name));
         return isText
-            ? IsBuiltIn(parsed) ? recipe with { Qat = BuiltInQat } : recipe
+            ? IsBuiltIn(parsed) ? recipe with { Qat = BuiltInQat, Rules = [recipe.Rules[^1] with { Pattern = definition.Tied!.Value.Layer }, .. recipe.Rules] } : recipe
             : recipe with
             {
                 Rules = [.. definition.HeadLayers.Select(layer => new RecipeRule(layer.Name, Weights: null)), .. recipe.Rules],

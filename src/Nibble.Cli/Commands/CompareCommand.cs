@@ -109,6 +109,11 @@ internal static class CompareCommand
         CommandHost.Deliver(() => Publish(job, result, document, folder), () => Print(host, json, result, document));
         if (!json)
         {
+            if (options.PtqRecipes.All(recipe => !recipe.NeedsCalibration))
+            {
+                host.Output.WriteLine("note: PTQ rounds to nearest here, which is its plainest form. --algorithms rtn,gptaq adds the strongest.");
+            }
+
             host.Output.WriteLine($"report: {Path.GetFullPath(Path.Combine(folder ?? string.Empty, ReportName))}");
         }
     }

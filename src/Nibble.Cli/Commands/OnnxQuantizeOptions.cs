@@ -10,7 +10,7 @@ internal sealed class OnnxQuantizeOptions
 {
     private readonly Option<OnnxMode> mode = Choice<OnnxMode>(
         "--mode", "ONNX only. static: weights and activations, with ranges from data. dynamic: activations are measured at every run. weights: weights alone. "
-        + "auto: the fastest of them within --max-loss, or within an error of 15%. Default: auto.", OnnxMode.Auto);
+        + "auto: the fastest of them within --max-loss, or within an error of 15%.", OnnxMode.Auto);
 
     private readonly Option<string> target = new("--target")
     {
@@ -41,7 +41,7 @@ internal sealed class OnnxQuantizeOptions
     private readonly Option<string[]> only = new("--only") { Description = "ONNX only. The only nodes to quantize, written as in --exclude." };
     private readonly Option<double?> maxLoss = NumberOptions.Number(
         "--max-loss", value => value is > 0 and < 1, "above 0 and below 1",
-        "ONNX only. Largest relative error of an output. The most sensitive nodes return to float until it holds. Default: no limit.");
+        "ONNX only. Largest relative error of an output. The most sensitive nodes return to float until it holds. Default: no limit in static mode, 0.15 in auto.");
 
     private readonly Option<bool> saturation = new("--allow-saturation")
     { Description = "ONNX only. Write the file even if its answers differ on processors whose sums of products saturate." };
@@ -77,6 +77,11 @@ internal sealed class OnnxQuantizeOptions
         if (parsed.GetValue(mode) != OnnxMode.Weights)
         {
             CommonOptions.RefuseWithoutEffect(parsed, $"it is for {mode.Name} weights", bits, block);
+        }
+
+        if (parsed.GetValue(mode) is OnnxMode.Dynamic or OnnxMode.Weights)
+        {
+            CommonOptions.RefuseWithoutEffect(parsed, $"it is for {mode.Name} static or auto", maxLoss, ranges);
         }
 
         var algorithm = parsed.GetValue(algorithms);

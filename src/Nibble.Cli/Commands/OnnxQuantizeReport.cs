@@ -69,7 +69,8 @@ internal static class OnnxQuantizeReport
         }
     }
 
-    private static string Milliseconds(double seconds) => string.Create(CultureInfo.InvariantCulture, $"{seconds * 1e3:G3} ms");
+    private static string Milliseconds(double seconds) =>
+        seconds < 1 ? string.Create(CultureInfo.InvariantCulture, $"{seconds * 1e3:G3} ms") : Numbers.Duration(seconds);
 
     /// <summary>A table of the differences of outputs.</summary>
     public static Table Outputs(IReadOnlyList<OutputDifference> outputs)

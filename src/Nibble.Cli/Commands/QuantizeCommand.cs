@@ -21,8 +21,10 @@ internal static class QuantizeCommand
         { Description = "GGUF only. Give all matrices the same type, including the head and others that llama.cpp gives more bits." };
         var threads = NumberOptions.AtLeast(CommonOptions.ThreadsName, 1, "GGUF only. Number of threads. Default: all cores.");
         var importance = new Option<string>("--imatrix")
-        { Description = "GGUF only. Importance matrix from nibble imatrix or llama.cpp, which weights the error of each column. Low bit widths benefit from "
-            + "one." };
+        {
+            Description = "GGUF only. Importance matrix from nibble imatrix or llama.cpp, which weights the error of each column. Low bit widths benefit from "
+                + "one.",
+        };
         var json = CommonOptions.Json();
         var onnx = new OnnxQuantizeOptions();
         var command = new Command(

@@ -42,14 +42,17 @@ internal sealed record ComparisonEstimate(
             model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = pieces }, progress: null, cancellation);
         var all = Math.Min(options.Windows ?? int.MaxValue, options.Evaluation.CountPieces(options.Context ?? 1));
         var score = Stopwatch.GetElapsedTime(started).TotalSeconds / pieces * all;
-        var step = StepSeconds(model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength },
+
+        // A recipe may give a head that is tied to the embedding its own matrix.
+        using var untied = options.FineTuning is null ? LoadedModel.OpenToTrain(options.Model, recipe, options.Task) : null;
+        var step = StepSeconds(untied ?? model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength },
             options, cancellation);
         // Every score also runs the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
         var runs = new Dictionary<string, double> { [ComparisonRunner.FloatName] = score };
         costs.ForEach(cost => runs[ComparisonRunner.PtqName(cost.Name)] = cost.Seconds + (2 * score));
         List<(string Name, int Steps)> trainings =
         [
-            .. ComparisonRunner.HasControl(model.Definition.Task!.Value) ? [(ComparisonRunner.ControlName, options.Qat.Steps)] : Array.Empty<(string, int)>(),
+            .. options.HasControl(model.Definition.Task!.Value) ? [(ComparisonRunner.ControlName, options.Qat.Steps)] : Array.Empty<(string, int)>(),
             .. options.Recipes.Select(item => (ComparisonRunner.QatName(item.Name), options.Qat.Steps)),
             .. options.Hybrids.Select(item => (ComparisonRunner.HybridName(item), item.Qat.Steps)),
         ];

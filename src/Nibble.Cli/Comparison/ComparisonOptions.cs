@@ -10,7 +10,7 @@ namespace Nibble.Cli.Comparison;
 /// <param name="Training">The data that PTQ calibrates on, and QAT and the control train on.</param>
 /// <param name="Evaluation">The data that every variant is scored on.</param>
 /// <param name="Recipes">One recipe per width.</param>
-/// <param name="PtqRecipes">The same recipes with the algorithms of PTQ, in the same order.</param>
+/// <param name="PtqRecipes">The same recipes with the algorithms of PTQ, in the same order; once for each combination of algorithms.</param>
 /// <param name="Hybrids">Recipes that use both methods. Each is trained with its own settings.</param>
 /// <param name="Qat">Training settings of the control. QAT takes its length from here and its learning rates from each recipe.</param>
 internal sealed record ComparisonOptions(
@@ -34,6 +34,12 @@ internal sealed record ComparisonOptions(
 
     /// <summary>The prompt that every variant continues; null for a model that generates no text.</summary>
     public string? Prompt { get; init; }
+
+    /// <summary>
+    /// Whether the float model is trained in the same way, as a control. Not if it is its own teacher: then training adds nothing to it.
+    /// </summary>
+    /// <param name="task">The model's task. Embedding models have no labels to learn from.</param>
+    public bool HasControl(ModelTask task) => task != ModelTask.Embedding && Qat.Distillation is not { Weight: 1, TeacherSteps: 0 };
 
     /// <summary>The random seed.</summary>
     public long Seed { get; init; } = 1;

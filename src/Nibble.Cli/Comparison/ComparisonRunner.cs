@@ -68,8 +68,9 @@ internal sealed class ComparisonRunner : IDisposable
     {
         var scored = MeasureFloat();
         var runs = new List<ComparisonRun>();
-        runs.AddRange(options.Recipes.Zip(options.PtqRecipes, (width, recipe) => Named(PtqName(recipe.Name), name => PostTraining(name, width, recipe))));
-        if (HasControl(task.Kind))
+        runs.AddRange(options.PtqRecipes.Select((recipe, i) => Named(
+            PtqName(recipe.Name), name => PostTraining(name, options.Recipes[i % options.Recipes.Count], recipe))));
+        if (options.HasControl(task.Kind))
         {
             runs.Add(Named(ControlName, Control));
         }
@@ -111,9 +112,6 @@ internal sealed class ComparisonRunner : IDisposable
     }
 
     public void Dispose() => original.Dispose();
-
-    /// <summary>Whether a float control can be trained. Embedding models have no labels to learn from.</summary>
-    public static bool HasControl(ModelTask task) => task != ModelTask.Embedding;
 
     private int FloatBits => 8 * original.StoredAs.Values.Max(type => type.ByteSize());
 

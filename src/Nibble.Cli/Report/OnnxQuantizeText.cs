@@ -29,8 +29,9 @@ internal static class OnnxQuantizeText
     public static string Samples(OnnxQuantizeDocument document)
     {
         var compared = string.Create(CultureInfo.InvariantCulture, $"{document.ComparedSamples}");
-        return document.CalibrationSamples == 0 ? $"Compared on {compared} samples of {document.Data}"
+        var noun = document.ComparedSamples == 1 ? "sample" : "samples";
+        return document.CalibrationSamples == 0 ? $"Compared on {compared} {noun} of {document.Data}"
             : string.Create(CultureInfo.InvariantCulture, $"Calibrated on {document.CalibrationSamples} samples of {document.Data}, compared on {compared} ")
-                + (document.IsHeldOut ? "others" : "of the same");
+                + (document.IsHeldOut ? document.ComparedSamples == 1 ? "other" : "others" : "of the same");
     }
 }

@@ -14,7 +14,7 @@ public static class OnnxQuantizer
     /// What the model's inputs are in use, one run each. Every fifth sample is held back from calibration, to compare on. Enumerated several times; nothing is
     /// kept. The modes without calibration use them only to compare.
     /// </param>
-    /// <param name="options">How to quantize. Default: 8 bits, static, for all processors.</param>
+    /// <param name="options">How to quantize. Default: the fastest mode, 8 bits, for all processors.</param>
     /// <param name="progress">Takes what has been done.</param>
     /// <param name="cancellation">Stops the work. Nothing is left behind.</param>
     /// <exception cref="NibbleException">The model or the samples cannot be used. The message explains why.</exception>

@@ -38,7 +38,7 @@ public sealed class RandomGraphTests
         Assert.InRange(moved, Graphs / 20, int.MaxValue);
         Assert.InRange(literal.Codes, Graphs * 300, long.MaxValue);
 
-        // Measured on 1,000 graphs: 1 in 100,000 of the one, 5 in 100,000 of the other.
+        // Measured on about 300 graphs with 158,000 codes: 1 of the one, 33 of the other, nearly all of them of QLinearSoftmax.
         Assert.InRange(literal.OtherCodes, 0, literal.Codes / 10_000);
         Assert.InRange(fused.OtherCodes, 0, fused.Codes / 1_000);
     }
