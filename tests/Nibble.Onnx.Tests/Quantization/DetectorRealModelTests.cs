@@ -13,6 +13,8 @@ public sealed class DetectorRealModelTests : IDisposable
     private const float Threshold = 0.5f;
     private const int Images = 20;
 
+    private static readonly int[] Strides = [8, 16, 32];
+
     private readonly TemporaryFolder folder = new();
 
     public void Dispose() => folder.Dispose();
@@ -21,7 +23,7 @@ public sealed class DetectorRealModelTests : IDisposable
     public void YuNetFindsTheSameFaces() => RequireSameBoxes(
         SharedData.Require("onnx/yunet_n_320_320.onnx"),
         seed => Sample(seed, 320, 320, isBgr: true, 1, 0),
-        outputs => [.. new[] { 8, 16, 32 }.SelectMany(stride => outputs[$"cls_{stride}"].Zip(outputs[$"obj_{stride}"], (x, y) => MathF.Sqrt(x * y)))]);
+        outputs => [.. Strides.SelectMany(stride => outputs[$"cls_{stride}"].Zip(outputs[$"obj_{stride}"], (x, y) => MathF.Sqrt(x * y)))]);
 
     [Fact]
     public void UltraFaceFindsTheSameFaces() => RequireSameBoxes(

@@ -89,7 +89,8 @@ public sealed class RealModelTests : IDisposable
         using var session = OnnxRuntimeSession.Open(model, 1);
         var options = new SampleOptions
         {
-            Images = preprocessing is null ? null : ImagePreprocessing.Parse(preprocessing), TokenizerFolder = tokenizer,
+            Images = preprocessing is null ? null : ImagePreprocessing.Parse(preprocessing),
+            TokenizerFolder = tokenizer,
         };
         return SampleSource.Open([SharedData.Require(data)], GraphInputs.Of(session), options).Samples();
     }
