@@ -23,7 +23,8 @@ internal sealed class CompareArguments
     private const string DefaultPrompt = "Once upon a time, there was a";
     private static readonly int[] DefaultWidths = [8, 4, 2];
 
-    /// <summary>Lets the built-in model adapt to 2 bits within seconds. Its training text is its own, so it learns from the float model's predictions.</summary>
+    /// <summary>Lets the built-in model adapt to 2 bits within seconds.</summary>
+    /// <remarks>Its training text is its own, so it learns from the float model's predictions.</remarks>
     private static readonly QatSettings BuiltInQat = new()
     {
         Steps = 40,
@@ -76,8 +77,8 @@ internal sealed class CompareArguments
 
     private readonly Option<int?> context = CommonOptions.Context();
     private readonly Option<int?> windows = NumberOptions.AtLeast(
-        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows ({BuiltInWindows} for the built-in model), or all "
-            + "texts or pairs.");
+        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows ({BuiltInWindows} for the built-in model), "
+            + "or all texts or pairs.");
 
     private readonly Option<string?> prompt = new("--prompt", "-p")
     { Description = $"Text for every variant of a language model to continue. Default: \"{DefaultPrompt}\"." };
@@ -226,7 +227,9 @@ internal sealed class CompareArguments
         var name = $"w{width}a{inputs}{groups}{ranges}{(algorithms is null ? string.Empty : $"-{algorithms}")}";
         var recipe = UsageException.Of(() => RecipePresets.Parse(name));
         return isText
-            ? IsBuiltIn(parsed) ? recipe with { Qat = BuiltInQat, Rules = [recipe.Rules[^1] with { Pattern = definition.Tied!.Value.Layer }, .. recipe.Rules] } : recipe
+            ? IsBuiltIn(parsed)
+                ? recipe with { Qat = BuiltInQat, Rules = [recipe.Rules[^1] with { Pattern = definition.Tied!.Value.Layer }, .. recipe.Rules] }
+                : recipe
             : recipe with
             {
                 Rules = [.. definition.HeadLayers.Select(layer => new RecipeRule(layer.Name, Weights: null)), .. recipe.Rules],

@@ -41,7 +41,8 @@ internal sealed class OnnxQuantizeOptions
     private readonly Option<string[]> only = new("--only") { Description = "ONNX only. The only nodes to quantize, written as in --exclude." };
     private readonly Option<double?> maxLoss = NumberOptions.Number(
         "--max-loss", value => value is > 0 and < 1, "above 0 and below 1",
-        "ONNX only. Largest relative error of an output. The most sensitive nodes return to float until it holds. Default: no limit in static mode, 0.15 in auto.");
+        "ONNX only. Largest relative error of an output. The most sensitive nodes return to float until it holds. Default: no limit in static mode, "
+            + "0.15 in auto.");
 
     private readonly Option<bool> saturation = new("--allow-saturation")
     { Description = "ONNX only. Write the file even if its answers differ on processors whose sums of products saturate." };

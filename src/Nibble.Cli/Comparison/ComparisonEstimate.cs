@@ -45,8 +45,8 @@ internal sealed record ComparisonEstimate(
 
         // A recipe may give a head that is tied to the embedding its own matrix.
         using var untied = options.FineTuning is null ? LoadedModel.OpenToTrain(options.Model, recipe, options.Task) : null;
-        var step = StepSeconds(untied ?? model, recipe, recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength },
-            options, cancellation);
+        var settings = recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength };
+        var step = StepSeconds(untied ?? model, recipe, settings, options, cancellation);
         // Every score also runs the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
         var runs = new Dictionary<string, double> { [ComparisonRunner.FloatName] = score };
         costs.ForEach(cost => runs[ComparisonRunner.PtqName(cost.Name)] = cost.Seconds + (2 * score));

@@ -356,7 +356,8 @@ internal sealed class OnnxGraph
             sorted.Add(node);
             foreach (var consumer in node.Output.Distinct(StringComparer.Ordinal).Where(value => value.Length > 0).SelectMany(Consumers))
             {
-                if (--waiting[consumer] == 0)
+                waiting[consumer]--;
+                if (waiting[consumer] == 0)
                 {
                     ready.Enqueue(consumer, order[consumer]);
                 }

@@ -145,7 +145,8 @@ public sealed class CompareCommandTests : IDisposable
     {
         var run = await CommandRun.Succeeds("compare", "--bits", "8", "--steps", "1", "--windows", "1", "--json", "-o", folder.At("out"));
 
-        Assert.Equal(3, run.Json.GetProperty("runs").GetArrayLength());
+        // PTQ and QAT: the float model teaches, so that a control would learn nothing.
+        Assert.Equal(2, run.Json.GetProperty("runs").GetArrayLength());
         Assert.All(run.Json.GetProperty("runs").EnumerateArray(),
             item => Assert.Equal(JsonValueKind.Number, item.GetProperty("metrics").GetProperty("perplexity").ValueKind));
     }

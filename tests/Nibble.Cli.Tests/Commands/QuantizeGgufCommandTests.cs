@@ -124,7 +124,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         Assert.Equal(File.ReadAllBytes(folder.At("one.gguf")), File.ReadAllBytes(folder.At("three.gguf")));
 
         var run = await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q4_0", "-o", folder.At("pure.gguf"), "--pure", "--json");
-        Assert.Equal(22, run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32());
+        Assert.Equal(29, run.Json.GetProperty("types").GetProperty("Q4_0").GetInt32());
         Assert.Equal(2, run.Json.GetProperty("types").EnumerateObject().Count());
     }
 
@@ -198,7 +198,7 @@ public sealed class QuantizeGgufCommandTests : IDisposable
         await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", "q8_0", "-o", folder.At("q8.gguf"));
         Assert.Contains("rounding a second time", await Refusal("q8.gguf"), StringComparison.Ordinal);
         var again = await CommandRun.Succeeds("quantize", folder.At("q8.gguf"), "--type", "q8_0", "-o", folder.At("q8-again.gguf"));
-        Assert.Contains("note: 22 already have the type and keep their codes: token_embd.weight", again.Output, StringComparison.Ordinal);
+        Assert.Contains("note: 29 already have the type and keep their codes: token_embd.weight", again.Output, StringComparison.Ordinal);
         Assert.Contains("no file", await Refusal("absent.gguf"), StringComparison.Ordinal);
         Assert.Contains("this is not a GGUF file", await Refusal(Path.GetFileName(folder.Write("text.gguf", "no model"))), StringComparison.Ordinal);
 

@@ -33,7 +33,7 @@ public sealed class QuantizeOnnxCommandTests : IDisposable
         var run = await CommandRun.Succeeds("quantize", model, "--mode", "static", "--data", "random", "--samples", "20", "-o", folder.At("q.onnx"));
 
         Assert.Contains("random data: the ranges, and with them the errors below, are not those of real data", run.Error, StringComparison.Ordinal);
-        Assert.Contains("static INT8, 1 of", run.Output, StringComparison.Ordinal);
+        Assert.Contains("static INT8, ", run.Output, StringComparison.Ordinal);
         var metadata = OnnxModelReader.Read(folder.At("q.onnx")).Model.MetadataProps.ToDictionary(entry => entry.Key, entry => entry.Value);
         Assert.Equal("random data, 20 samples", metadata["nibble.calibration"]);
         Assert.StartsWith("static, for Any, ranges by Mse from 16 samples", metadata["nibble.quantization"], StringComparison.Ordinal);

@@ -87,7 +87,7 @@ public sealed class UsageTests
     [InlineData("mix model -d text --budget 3 -o out.yaml", "--budget: '3' is not a budget", "nibble mix --help")]
     [InlineData("mix model -d text --budget 3bits -o out", "--output is out, expected a file name that ends in .yaml", "nibble mix --help")]
     [InlineData("imatrix model -o out.gguf", "'--data' is required", "nibble imatrix --help")]
-    [InlineData("quantize model.gguf -o out.gguf", "'--type' is required", "nibble quantize --help")]
+    [InlineData("quantize model.gguf -o out.gguf", "A GGUF file needs --type", "nibble quantize --help")]
     [InlineData("quantize model.gguf -o out.gguf --type q4_k", "--type: 'q4_k' is not one of bf16, f16, q8_0", "nibble quantize --help")]
     [InlineData("export model -o out.onnx", "'--to' is required", "nibble export --help")]
     [InlineData("export model --to onnx", "'--output' is required", "nibble export --help")]
