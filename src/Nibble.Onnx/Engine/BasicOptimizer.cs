@@ -25,6 +25,9 @@ internal static class BasicOptimizer
         {
             settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_BASIC;
             settings.OptimizedModelFilePath = optimized;
+
+            // A Gemm whose third input is computed has no integer kernel, but the MatMul and the Add that it is made of have.
+            settings.AddSessionConfigEntry("optimization.disable_specified_optimizers", "MatMulAddFusion");
             if (File.Exists(OnnxWriter.DataPath(source)))
             {
                 settings.AddSessionConfigEntry("session.optimized_model_external_initializers_file_name", Path.GetFileName(OnnxWriter.DataPath(optimized)));
