@@ -19,8 +19,8 @@ public class OperatorSetLiftTests
             Assert.Equal(17, Assert.Single(model.OpsetImport).Version);
             var found = GraphRun.Of(model, seed);
 
-            // Resampling may interpolate in another order, and a scaled image may be rounded once more.
-            var isClose = operators.Any(type => type is "Upsample" or "Resize" or "ImageScaler");
+            // Resampling may interpolate in another order, a scaled image may be rounded once more, and vectorized sums depend on where the memory begins.
+            var isClose = operators.Any(type => type is "Upsample" or "Resize" or "ImageScaler" || type.StartsWith("Reduce", StringComparison.Ordinal));
             expected.RequireClose(found, isClose ? 1e-6f : 0, what);
             foreach (var type in operators)
             {
