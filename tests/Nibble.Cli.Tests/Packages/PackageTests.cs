@@ -2,7 +2,9 @@ using System.IO.Compression;
 using System.Reflection.Metadata;
 using System.Xml.Linq;
 using Nibble.Cli.Tests.Commands;
+using Nibble.Onnx.Graphs;
 using Nibble.Tests.Shared;
+using SkiaSharp;
 using Document = Nibble.Cli.Tests.Documents.Document;
 
 namespace Nibble.Cli.Tests.Packages;
@@ -188,6 +190,31 @@ public sealed class PackageTests(PackedPackages packages) : IClassFixture<Packed
         Directory.Move(TinyEncoder.WriteEmbedder(folder.At("encoder")), folder.At("models/minilm"));
         File.Move(folder.EvaluationText, folder.At("valid.txt"));
         TinyEncoder.WriteLabelled(folder.At("train.tsv"), 40);
+        PlaceImageModel();
+    }
+
+    /// <summary>A convolution over images, and a few images.</summary>
+    private void PlaceImageModel()
+    {
+        var builder = new GraphBuilder();
+        var weight = builder.Initializer("w", OnnxType.Float32, [4, 3, 3, 3], stream =>
+        {
+            for (var i = 0; i < 4 * 3 * 3 * 3; i++)
+            {
+                stream.Write(BitConverter.GetBytes(MathF.Sin(i)));
+            }
+        });
+        var pooled = builder.Node("GlobalAveragePool", [builder.Node("Conv", [builder.Input("images", OnnxType.Float32, "n", 3, 32, 32), weight])]);
+        builder.Output(builder.Node("Flatten", [pooled]), "classes", OnnxType.Float32, "n", 4);
+        OnnxWriter.Write(folder.At("resnet.onnx"), builder.Build("resnet", []), builder.Initializers);
+        Directory.CreateDirectory(folder.At("images"));
+        for (var i = 0; i < 6; i++)
+        {
+            using var picture = new SKBitmap(40, 36);
+            picture.Erase(new SKColor((byte)(40 * i), 120, (byte)(255 - (30 * i))));
+            using var data = picture.Encode(SKEncodedImageFormat.Png, 90);
+            File.WriteAllBytes(Path.Combine(folder.At("images"), $"{i}.png"), data.ToArray());
+        }
     }
 
     private static void SkipUnlessPacked() => Assert.SkipUnless(OperatingSystem.IsLinux(), "packaging/pack.sh is a script of Linux");

@@ -16,7 +16,7 @@ public sealed class RandomGraphTests
     [Fact]
     public void FilesHoldWhatTheFloatGraphDemandsAndEnginesComputeWhatTheFilesSay()
     {
-        var (weighted, moved) = (0, 0);
+        var (weighted, moved, clipped) = (0, 0, 0);
         var (literal, fused) = (new Comparison(), new Comparison());
         for (var seed = 0; seed < Graphs; seed++)
         {
@@ -29,6 +29,7 @@ public sealed class RandomGraphTests
                 var file = new QuantizedFile(prepared.Graph(), model).Check();
                 weighted += file.Weighted;
                 moved += file.Moved;
+                clipped += file.Clipped;
                 CompareEngines(model.Model, graph.Samples(2), literal, fused);
             });
         }
@@ -37,6 +38,7 @@ public sealed class RandomGraphTests
         Assert.InRange(weighted, Graphs, int.MaxValue);
         Assert.InRange(moved, Graphs / 20, int.MaxValue);
         Assert.InRange(literal.Codes, Graphs * 300, long.MaxValue);
+        Assert.InRange(clipped, 1, Graphs * 20);
 
         // Measured on about 300 graphs with 158,000 codes: 1 of the one, 33 of the other, nearly all of them of QLinearSoftmax.
         Assert.InRange(literal.OtherCodes, 0, literal.Codes / 10_000);
