@@ -22,8 +22,8 @@ internal sealed class Comparison
     public double LargestError { get; private set; }
 
     /// <summary>Compares all codes and outputs.</summary>
-    /// <remarks>ONNX Runtime moves a QuantizeLinear and its DequantizeLinear before nodes that only move data, so that an output there can be rounded as well. Such a
-    /// difference of up to half a step does not count.</remarks>
+    /// <remarks>ONNX Runtime moves a QuantizeLinear and its DequantizeLinear before nodes that only move data, so that an output there can be rounded as well.
+    /// Such a difference of up to half a step does not count.</remarks>
     /// <param name="model">The quantized model.</param>
     /// <param name="sample">Its inputs.</param>
     /// <param name="found">What the engine computed.</param>
