@@ -6,6 +6,8 @@ namespace Nibble.Onnx.Tests.Quantization.Simulated;
 /// <summary>How far an engine is from the simulation, each step on equal inputs.</summary>
 internal sealed class Comparison
 {
+    private const double SmallestLargest = 0.01;
+
     /// <summary>The codes that were compared.</summary>
     public long Codes { get; private set; }
 
@@ -22,8 +24,8 @@ internal sealed class Comparison
     public double LargestError { get; private set; }
 
     /// <summary>Compares all codes and outputs.</summary>
-    /// <remarks>ONNX Runtime moves a QuantizeLinear and its DequantizeLinear before nodes that only move data, so that an output there can be rounded as well. Such a
-    /// difference of up to half a step does not count.</remarks>
+    /// <remarks>ONNX Runtime moves a QuantizeLinear and its DequantizeLinear before nodes that only move data, so that an output there can be rounded as well.
+    /// Such a difference of up to half a step does not count.</remarks>
     /// <param name="model">The quantized model.</param>
     /// <param name="sample">Its inputs.</param>
     /// <param name="found">What the engine computed.</param>
@@ -52,7 +54,9 @@ internal sealed class Comparison
             var (expected, values) = (simulation.Values[output.Name], found[output.Name]);
             Assert.Equal(expected.Shape, values.Shape);
             Assert.All(values.Values, value => Assert.True(double.IsFinite(value), $"{output.Name} is {value}"));
-            var largest = expected.Values.Append(0).Max(Math.Abs);
+
+            // ONNX Runtime's Sigmoid does not go below 1e-8, so that outputs of nothing but such numbers have no exact relation to their largest.
+            var largest = expected.Values.Append(SmallestLargest).Max(Math.Abs);
             var error = expected.Values.Zip(values.Values, (a, b) => Math.Abs(a - b)).Append(0).Max();
             if (error > MovedStep(model, output.Name) * (0.5 + 1e-4))
             {

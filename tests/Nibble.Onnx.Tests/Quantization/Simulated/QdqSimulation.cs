@@ -3,8 +3,8 @@ using Nibble.Onnx.Graphs;
 namespace Nibble.Onnx.Tests.Quantization.Simulated;
 
 /// <summary>Computes a model node by node as the text of ONNX says: codes with integers, everything else in double precision.</summary>
-/// <remarks>It shares no code with the quantizers. Codes that an engine found can take the place of its own, so that each step is compared on equal inputs, and a
-/// difference does not spread.</remarks>
+/// <remarks>It shares no code with the quantizers. Codes that an engine found can take the place of its own, so that each step is compared on equal inputs,
+/// and a difference does not spread.</remarks>
 internal sealed class QdqSimulation
 {
     private readonly Dictionary<string, SimulatedTensor> values = new(StringComparer.Ordinal);

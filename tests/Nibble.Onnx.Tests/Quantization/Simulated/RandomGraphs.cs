@@ -137,7 +137,8 @@ internal sealed class RandomGraphs
                 Mean(x);
                 break;
             case 29:
-                Add(model.Node("Gather", [x.Name, Integers(x.Shape[^1] - 1, 0, operatorSet < 11 ? 0 : -1)], NodeAttributes.Make("axis", x.Rank - 1)), [.. x.Shape[..^1], 3]);
+                var chosen = Integers(x.Shape[^1] - 1, 0, operatorSet < 11 ? 0 : -1);
+                Add(model.Node("Gather", [x.Name, chosen], NodeAttributes.Make("axis", x.Rank - 1)), [.. x.Shape[..^1], 3]);
                 break;
             default:
                 Activation(x);
@@ -158,11 +159,12 @@ internal sealed class RandomGraphs
             read.Add(Floats(outputs));
         }
 
-        var name = model.Node("Conv", [.. read], [.. window.Attributes, .. group > 1 || Chance(0.3) ? [NodeAttributes.Make("group", group)] : (AttributeProto[])[]]);
-        Add(name, [x.Shape[0], outputs, .. window.Outputs]);
+        AttributeProto[] groups = group > 1 || Chance(0.3) ? [NodeAttributes.Make("group", group)] : [];
+        Add(model.Node("Conv", [.. read], [.. window.Attributes, .. groups]), [x.Shape[0], outputs, .. window.Outputs]);
         if (Chance(0.25))
         {
-            string[] statistics = [Floats(outputs), Floats(outputs), Floats(outputs), model.Floats([.. Draw(outputs).Select(value => 0.1f + MathF.Abs(value))], outputs)];
+            var variance = model.Floats([.. Draw(outputs).Select(value => 0.1f + MathF.Abs(value))], outputs);
+            string[] statistics = [Floats(outputs), Floats(outputs), Floats(outputs), variance];
             Add(model.Node("BatchNormalization", [values[^1].Name, .. statistics], NodeAttributes.Make("epsilon", 1e-3f)), values[^1].Shape);
         }
     }
@@ -250,7 +252,8 @@ internal sealed class RandomGraphs
         shape[axis] = parts.Sum(part => part.Shape[axis]);
         if (shape.Aggregate(1L, (product, size) => product * size) <= Largest)
         {
-            Add(model.Node("Concat", [.. parts.Select(part => part.Name)], NodeAttributes.Make("axis", Chance(0.3) && operatorSet >= 11 ? axis - x.Rank : axis)), shape);
+            var along = NodeAttributes.Make("axis", Chance(0.3) && operatorSet >= 11 ? axis - x.Rank : axis);
+            Add(model.Node("Concat", [.. parts.Select(part => part.Name)], along), shape);
         }
     }
 
@@ -367,10 +370,12 @@ internal sealed class RandomGraphs
         float[] scales = [1, 1, .. Enumerable.Range(2, x.Rank - 2).Select(_ => (float)random.Next(1, 3))];
         long[] shape = [.. x.Shape.Select((size, axis) => size * (long)scales[axis])];
         var mode = NodeAttributes.Make("mode", "nearest");
-        AttributeProto[] places = Chance(0.5) ? [] : [NodeAttributes.Make("coordinate_transformation_mode", "asymmetric"), NodeAttributes.Make("nearest_mode", "floor")];
+        AttributeProto[] places = Chance(0.5) ? []
+            : [NodeAttributes.Make("coordinate_transformation_mode", "asymmetric"), NodeAttributes.Make("nearest_mode", "floor")];
+        var given = new AttributeProto { Name = "scales", Type = AttributeProto.Types.AttributeType.Floats, Floats = { scales } };
         var name = operatorSet switch
         {
-            < 9 => model.Node("Upsample", [x.Name], mode, new AttributeProto { Name = "scales", Type = AttributeProto.Types.AttributeType.Floats, Floats = { scales } }),
+            < 9 => model.Node("Upsample", [x.Name], mode, given),
             9 => model.Node("Upsample", [x.Name, model.Floats(scales, scales.Length)], mode),
             10 => model.Node("Resize", [x.Name, model.Floats(scales, scales.Length)], mode),
             < 13 => model.Node("Resize", [x.Name, model.Floats([], 0), model.Floats(scales, scales.Length)], [mode, .. places]),
@@ -523,7 +528,8 @@ internal sealed class RandomGraphs
                     : ((sizes[axis] + pads[axis] + pads[axis + axes] - reach) / strides[axis]) + 1;
             }
 
-            AttributeProto[] attributes = [NodeAttributes.Make("strides", strides), isSame ? NodeAttributes.Make("auto_pad", "SAME_UPPER") : NodeAttributes.Make("pads", pads)];
+            var padding = isSame ? NodeAttributes.Make("auto_pad", "SAME_UPPER") : NodeAttributes.Make("pads", pads);
+            AttributeProto[] attributes = [NodeAttributes.Make("strides", strides), padding];
             return new Window(kernel, outputs, dilations.Any(size => size > 1) ? [.. attributes, NodeAttributes.Make("dilations", dilations)] : attributes);
         }
     }

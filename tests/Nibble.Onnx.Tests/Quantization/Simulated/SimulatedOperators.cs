@@ -33,7 +33,7 @@ internal static class SimulatedOperators
             "Concat" => [Concat(x.Axis(node.Integer("axis", 0)), [.. read.Select(part => part!)])],
             "Reshape" => [Reshape(x, read[1]!.Integers)],
             "Flatten" => [Reshape(x, [SimulatedTensor.Count(x.Shape[..x.Axis(node.Integer("axis", 1))]), -1])],
-            "Transpose" => [Transpose(x, [.. (node.Integers("perm") ?? [.. Enumerable.Range(0, x.Rank).Reverse().Select(axis => (long)axis)]).Select(axis => (int)axis)])],
+            "Transpose" => [Transpose(x, [.. node.Integers("perm")?.Select(axis => (int)axis) ?? Enumerable.Range(0, x.Rank).Reverse()])],
             "Squeeze" => [Squeeze(x, read.ElementAtOrDefault(1))],
             "Unsqueeze" => [Unsqueeze(x, read[1]!.Integers)],
             "Slice" => [Slice(x, read)],
@@ -114,8 +114,11 @@ internal static class SimulatedOperators
         shape[axis] = parts.Sum(part => part.Shape[axis]);
         var inner = SimulatedTensor.Count(shape[(axis + 1)..]);
         var outer = SimulatedTensor.Count(shape[..axis]);
-        return new SimulatedTensor(
-            shape, [.. Enumerable.Range(0, outer).SelectMany(o => parts.SelectMany(part => part.Values.Skip(o * part.Shape[axis] * inner).Take(part.Shape[axis] * inner)))]);
+        return new SimulatedTensor(shape, [.. Enumerable.Range(0, outer).SelectMany(row => parts.SelectMany(part =>
+        {
+            var length = part.Shape[axis] * inner;
+            return part.Values.Skip(row * length).Take(length);
+        }))]);
     }
 
     private static SimulatedTensor Reshape(SimulatedTensor x, int[] given)

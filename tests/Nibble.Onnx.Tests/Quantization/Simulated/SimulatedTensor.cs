@@ -14,7 +14,8 @@ internal sealed record SimulatedTensor(int[] Shape, double[] Values)
 
     public static SimulatedTensor Of(TensorProto tensor) => new(
         [.. tensor.Dims.Select(size => (int)size)],
-        tensor.Element() == OnnxType.Float32 ? Array.ConvertAll(tensor.Floats(), value => (double)value) : Array.ConvertAll(tensor.Integers(), value => (double)value));
+        tensor.Element() == OnnxType.Float32 ? Array.ConvertAll(tensor.Floats(), value => (double)value)
+            : Array.ConvertAll(tensor.Integers(), value => (double)value));
 
     public static int Count(IEnumerable<int> shape) => shape.Aggregate(1, (product, size) => product * size);
 

@@ -66,7 +66,9 @@ internal static class SimulatedWindows
     }
 
     /// <summary>The elements under the window at each of its places.</summary>
-    /// <returns>The sizes of the output, and for each place and each element inside of the input: the place, the element, and its number in the kernel.</returns>
+    /// <returns>
+    /// The sizes of the output, and for each place and each element inside of the input: the place, the element, and its number in the kernel.
+    /// </returns>
     private static (int[] Sizes, List<(int Place, int Source, int Tap)> Taps) Slide(NodeProto node, int[] sizes, int[] kernel)
     {
         var axes = sizes.Length;
@@ -92,7 +94,8 @@ internal static class SimulatedWindows
             var corner = SimulatedTensor.Place(place, outputs);
             for (var tap = 0; tap < SimulatedTensor.Count(kernel); tap++)
             {
-                int[] source = [.. SimulatedTensor.Place(tap, kernel).Select((at, axis) => (corner[axis] * strides[axis]) + (at * dilations[axis]) - pads[axis])];
+                var inside = SimulatedTensor.Place(tap, kernel);
+                int[] source = [.. inside.Select((at, axis) => (corner[axis] * strides[axis]) + (at * dilations[axis]) - pads[axis])];
                 if (source.Zip(sizes).All(pair => pair.First >= 0 && pair.First < pair.Second))
                 {
                     taps.Add((place, source.Zip(steps, (at, step) => at * step).Sum(), tap));
