@@ -187,6 +187,7 @@ internal sealed class CompareArguments
             Windows = parsed.GetValue(windows) ?? (isText ? IsBuiltIn(parsed) ? BuiltInWindows : DefaultWindows : null),
             Prompt = isText ? parsed.GetValue(prompt) ?? DefaultPrompt : null,
             Seed = parsed.GetValue(Seed),
+            IsSelfWritten = IsBuiltIn(parsed) && parsed.GetValue(data) is not { Length: > 0 },
             CommandLine = CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)),
         };
     }

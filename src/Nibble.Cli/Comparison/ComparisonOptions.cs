@@ -35,11 +35,11 @@ internal sealed record ComparisonOptions(
     /// <summary>The prompt that every variant continues; null for a model that generates no text.</summary>
     public string? Prompt { get; init; }
 
-    /// <summary>
-    /// Whether the float model is trained in the same way, as a control. Not if it is its own teacher: then training adds nothing to it.
-    /// </summary>
-    /// <param name="task">The model's task. Embedding models have no labels to learn from.</param>
-    public bool HasControl(ModelTask task) => task != ModelTask.Embedding && Qat.Distillation is not { Weight: 1, TeacherSteps: 0 };
+    /// <summary>Whether the training data was written by the float model itself, from which it can learn nothing.</summary>
+    public bool IsSelfWritten { get; init; }
+
+    /// <summary>Whether the float model is trained in the same way, as a control. Embedding models have no labels to learn from.</summary>
+    public bool HasControl(ModelTask task) => task != ModelTask.Embedding && !IsSelfWritten;
 
     /// <summary>The random seed.</summary>
     public long Seed { get; init; } = 1;

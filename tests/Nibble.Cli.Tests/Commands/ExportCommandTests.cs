@@ -21,17 +21,17 @@ public sealed class ExportCommandTests : IDisposable
         var run = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("w4.gguf"), "--json");
 
         Assert.Equal("nibble.export/1", run.Json.GetProperty("schema").GetString());
-        Assert.Equal(21, run.Json.GetProperty("types").GetProperty("Q4_1").GetInt32());
+        Assert.Equal(28, run.Json.GetProperty("types").GetProperty("Q4_1").GetInt32());
         Assert.Contains("of a step", run.Json.GetProperty("notes")[0].GetString(), StringComparison.Ordinal);
         using var file = GgufFile.Open(folder.At("w4.gguf"));
         Assert.Equal(3, file.Find("general.file_type")!.AsInteger());
 
         var exact = await CommandRun.Succeeds("export", folder.At("w4"), "--to", "gguf", "-o", folder.At("exact.gguf"), "--type", "q5_0");
         Assert.DoesNotContain("note", exact.Output, StringComparison.Ordinal);
-        Assert.Contains("21 Q5_0", exact.Output, StringComparison.Ordinal);
-        Assert.Contains("quantized   21 layers to int4 asymmetric per group 32 (Q5_0)\n", exact.Output, StringComparison.Ordinal);
+        Assert.Contains("28 Q5_0", exact.Output, StringComparison.Ordinal);
+        Assert.Contains("quantized   28 layers to int4 asymmetric per group 32 (Q5_0)\n", exact.Output, StringComparison.Ordinal);
         Assert.Contains("kept float  1 layer: no codes (model.embed_tokens)\n", exact.Output, StringComparison.Ordinal);
-        Assert.Equal((21, 1), (run.Json.GetProperty("quantized").GetArrayLength(), run.Json.GetProperty("kept").GetArrayLength()));
+        Assert.Equal((28, 1), (run.Json.GetProperty("quantized").GetArrayLength(), run.Json.GetProperty("kept").GetArrayLength()));
     }
 
     [Fact]
@@ -44,7 +44,7 @@ public sealed class ExportCommandTests : IDisposable
         Assert.Contains("symmetric weights of 2 to 4 bits in Q4_0", run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("g16.gguf")));
         var floats = await CommandRun.Succeeds("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"), "--type", "f16");
-        Assert.Contains("kept float  21 layers: F16 was requested, which stores the dequantized values (model.layers.0.", floats.Output,
+        Assert.Contains("kept float  28 layers: F16 was requested, which stores the dequantized values (model.layers.0.", floats.Output,
             StringComparison.Ordinal);
 
         var occupied = await CommandRun.Of("export", folder.At("g16"), "--to", "gguf", "-o", folder.At("g16.gguf"));
@@ -63,14 +63,14 @@ public sealed class ExportCommandTests : IDisposable
         var imported = await CommandRun.Succeeds("import", folder.At("first"), "-o", folder.At("artifact"), "--json");
         await CommandRun.Succeeds("export", folder.At("artifact"), "--to", format, "-o", folder.At("second"));
 
-        Assert.Equal((format, 21), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
-        Assert.Equal(("nibble.import/1", format, 21),
+        Assert.Equal((format, 28), (exported.Json.GetProperty("format").GetString(), exported.Json.GetProperty("types").GetProperty("INT4").GetInt32()));
+        Assert.Equal(("nibble.import/1", format, 28),
             (imported.Json.GetProperty("schema").GetString(), imported.Json.GetProperty("format").GetString(), imported.Json.GetProperty("layers").GetInt32()));
         Assert.Equal(0, imported.Json.GetProperty("notes").GetArrayLength());
         foreach (var document in new[] { exported.Json, imported.Json })
         {
             Assert.Equal("model.embed_tokens", Assert.Single(document.GetProperty("kept").EnumerateArray()).GetProperty("name").GetString());
-            Assert.Equal(21, document.GetProperty("quantized").EnumerateArray().Count(layer =>
+            Assert.Equal(28, document.GetProperty("quantized").EnumerateArray().Count(layer =>
                 layer.GetProperty("weights").GetString()!.StartsWith("int4 ", StringComparison.Ordinal)));
         }
 
@@ -128,9 +128,9 @@ public sealed class ExportCommandTests : IDisposable
         var imported = await CommandRun.Succeeds("import", folder.At("first.gguf"), "-o", folder.At("imported"), "--json");
         await CommandRun.Succeeds(["export", folder.At("imported"), "--to", "gguf", "-o", folder.At("second.gguf"), .. asked]);
 
-        Assert.Equal((recipe is null ? 0 : 21, recipe is null ? 22 : 1),
+        Assert.Equal((recipe is null ? 0 : 28, recipe is null ? 29 : 1),
             (imported.Json.GetProperty("quantized").GetArrayLength(), imported.Json.GetProperty("kept").GetArrayLength()));
-        Assert.Equal((recipe is null ? 0 : 21, "gguf"), (imported.Json.GetProperty("layers").GetInt32(), imported.Json.GetProperty("format").GetString()));
+        Assert.Equal((recipe is null ? 0 : 28, "gguf"), (imported.Json.GetProperty("layers").GetInt32(), imported.Json.GetProperty("format").GetString()));
         Assert.Equal(await File.ReadAllBytesAsync(folder.At("first.gguf"), TestContext.Current.CancellationToken),
             await File.ReadAllBytesAsync(folder.At("second.gguf"), TestContext.Current.CancellationToken));
         string[] score = ["--data", BuiltInModel.EvaluationText, "--windows", "1", "--threads", "1", "--json"];
@@ -300,7 +300,7 @@ public sealed class ExportCommandTests : IDisposable
         await CommandRun.Succeeds(
             [train ? "qat" : "ptq", BuiltInModel.Folder, "--target", target, "--output", folder.At("quantized"), "--threads", "1", .. training]);
         var run = await CommandRun.Succeeds("export", folder.At("quantized"), "--to", "gguf", "-o", folder.At("model.gguf"), "--json");
-        Assert.Equal(21, run.Json.GetProperty("types").GetProperty(target["gguf:".Length..].ToUpperInvariant()).GetInt32());
+        Assert.Equal(28, run.Json.GetProperty("types").GetProperty(target["gguf:".Length..].ToUpperInvariant()).GetInt32());
 
         LlamaCpp.RequireFolder();
         var verified = await CommandRun.Succeeds(
