@@ -10,9 +10,19 @@ internal static class ProbedGraph
     /// <param name="graph">The graph. It is not changed.</param>
     /// <param name="values">The values that shall be outputs.</param>
     /// <param name="folder">A folder for temporary files, which are gone when this returns.</param>
-    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder)
+    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder) =>
+        Open(graph, values, folder, path => OnnxRuntimeSession.Open(path, Environment.ProcessorCount));
+
+    /// <summary>Loads a graph in a session of one's own.</summary>
+    /// <inheritdoc cref="Open(OnnxGraph, IEnumerable{string}, string)"/>
+    /// <param name="graph">The graph. It is not changed.</param>
+    /// <param name="values">The values that shall be outputs.</param>
+    /// <param name="folder">A folder for temporary files, which are gone when this returns.</param>
+    /// <param name="open">Loads the file with the additional outputs.</param>
+    public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder, Func<string, InferenceSession> open)
     {
         ArgumentNullException.ThrowIfNull(graph);
+        ArgumentNullException.ThrowIfNull(open);
 
         // Outputs without a type get the one that ONNX Runtime infers.
         var added = values.Where(value => !graph.IsOutput(value)).Select(value => new ValueInfoProto { Name = value }).ToList();
@@ -21,7 +31,7 @@ internal static class ProbedGraph
         try
         {
             OnnxWriter.Write(path, graph.Model);
-            return OnnxRuntimeSession.Open(path, Environment.ProcessorCount);
+            return open(path);
         }
         finally
         {

@@ -21,31 +21,13 @@ internal static class TypeInference
             return;
         }
 
-        // Outputs without a type get theirs when the model is loaded.
-        var outputs = graph.Proto.Output.ToList();
-        graph.Proto.Output.AddRange(unknown.Except(outputs.Select(output => output.Name)).Select(value => new ValueInfoProto { Name = value }));
-        var path = Path.Combine(folder, "untyped.onnx");
-        try
+        using var session = ProbedGraph.Open(graph, unknown, folder, path =>
+            OnnxRuntimeSession.Open(path, name, 1, settings => settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL));
+        foreach (var (value, type) in session.OutputMetadata.Where(output => unknown.Contains(output.Key) && output.Value.IsTensor))
         {
-            OnnxWriter.Write(path, graph.Model);
+            // No sizes mean a scalar or an unknown number of axes.
+            var sizes = type.Dimensions.Select(size => size < 0 ? (long?)null : size).ToList();
+            graph.SetType(value, new TensorType((OnnxType)(int)type.ElementDataType, sizes.Count == 0 ? null : sizes));
         }
-        finally
-        {
-            graph.Proto.Output.Clear();
-            graph.Proto.Output.AddRange(outputs);
-        }
-
-        using (var session = OnnxRuntimeSession.Open(path, name, 1, settings => settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL))
-        {
-            foreach (var (value, type) in session.OutputMetadata.Where(output => unknown.Contains(output.Key) && output.Value.IsTensor))
-            {
-                // No sizes mean a scalar or an unknown number of axes.
-                var sizes = type.Dimensions.Select(size => size < 0 ? (long?)null : size).ToList();
-                graph.SetType(value, new TensorType((OnnxType)(int)type.ElementDataType, sizes.Count == 0 ? null : sizes));
-            }
-        }
-
-        File.Delete(path);
-        File.Delete(OnnxWriter.DataPath(path));
     }
 }
