@@ -13,7 +13,6 @@ internal sealed class MixedPrecision
     private readonly StaticQuantizer quantizer;
     private readonly IReadOnlyList<IReadOnlyCollection<NamedOnnxValue>> samples;
     private readonly OnnxQuantizationOptions options;
-    private readonly string source;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
 
@@ -22,7 +21,6 @@ internal sealed class MixedPrecision
     /// <param name="quantizer">The calibrated quantizer.</param>
     /// <param name="samples">The samples to measure on, of which the first are used. Where the result chooses nodes, they are not the held-out ones.</param>
     /// <param name="options">The options.</param>
-    /// <param name="source">The float graph as a file.</param>
     /// <param name="progress">Takes the number of nodes so far.</param>
     /// <param name="cancellation">Stops the work.</param>
     public MixedPrecision(
@@ -30,11 +28,10 @@ internal sealed class MixedPrecision
         StaticQuantizer quantizer,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         OnnxQuantizationOptions options,
-        string source,
         IProgress<RunProgress>? progress,
         CancellationToken cancellation)
     {
-        (this.model, this.quantizer, this.options, this.source, this.progress, this.cancellation) = (model, quantizer, options, source, progress, cancellation);
+        (this.model, this.quantizer, this.options, this.progress, this.cancellation) = (model, quantizer, options, progress, cancellation);
         this.samples = [.. samples.Take(MeasuredSamples)];
     }
 
@@ -46,7 +43,7 @@ internal sealed class MixedPrecision
     public IReadOnlyList<NodeSensitivity> Measure()
     {
         var nodes = quantizer.WeightedNodes();
-        var times = NodeTimes.Measure(source, model.Path, samples[0], options, model.Folder);
+        var times = NodeTimes.Measure(model.Source, model.Path, samples[0], options, model.Folder);
         var measured = new List<NodeSensitivity>();
         foreach (var (name, type) in nodes)
         {
@@ -93,7 +90,7 @@ internal sealed class MixedPrecision
     /// <summary>The largest relative error of an output.</summary>
     private double Loss(QuantizedGraph quantized)
     {
-        using var single = new StatefulSession(OnnxRuntimeSession.Open(source, Environment.ProcessorCount), options);
+        using var single = new StatefulSession(OnnxRuntimeSession.Open(model.Source, Environment.ProcessorCount), options);
         using var result = new StatefulSession(ProbedGraph.Open(quantized.Graph, [], model.Folder), options);
         var (differences, _) = GraphComparison.Run(single, result, single.Outputs, samples, cancellation);
         return differences.Max(difference => difference.RelativeError) ?? 0;

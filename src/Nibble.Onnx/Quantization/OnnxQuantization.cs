@@ -26,15 +26,12 @@ internal sealed class OnnxQuantization
     private readonly OnnxQuantizationOptions options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
-    private readonly string source;
     private readonly List<ModeTrial> trials = [];
 
     public OnnxQuantization(
         PreparedModel model, SampleSplit samples, OnnxQuantizationOptions options, IProgress<RunProgress>? progress, CancellationToken cancellation)
     {
         (this.model, this.samples, this.options, this.progress, this.cancellation) = (model, samples, options, progress, cancellation);
-        source = Path.Combine(model.Folder, "float.onnx");
-        OnnxWriter.Write(source, model.Graph().Model);
     }
 
     /// <summary>Quantizes, compares and writes.</summary>
@@ -43,7 +40,7 @@ internal sealed class OnnxQuantization
         var (mode, quantized, calibrated) = options.Mode == OnnxMode.Auto ? Choose() : Quantize(options.Mode);
         Describe(quantized.Graph, mode, calibrated);
         var path = Write(quantized);
-        using var single = Open(source, isDefault: true);
+        using var single = Open(model.Source, isDefault: true);
         using var result = Open(path, isDefault: true);
         RequireSameEverywhere(path, result);
         var (outputs, compared) = GraphComparison.Run(single, result, single.Outputs, samples.HeldOut, cancellation);
@@ -76,7 +73,7 @@ internal sealed class OnnxQuantization
             var quantizer = StaticQuantizer.Calibrate(
                 model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
             var kept = Limit is { } limit
-                ? new MixedPrecision(model, quantizer, samples.Calibration, options, source, progress, cancellation).Choose(limit)
+                ? new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation).Choose(limit)
                 : new HashSet<string>();
             var quantized = quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null);
             if (options.CorrectsBiases)
@@ -117,7 +114,7 @@ internal sealed class OnnxQuantization
     /// </summary>
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Choose()
     {
-        using var single = Open(source, isDefault: true);
+        using var single = Open(model.Source, isDefault: true);
         var results = new Dictionary<OnnxMode, (OnnxMode Mode, QuantizedGraph Graph, int Calibrated)>();
         foreach (var mode in (OnnxMode[])[OnnxMode.Static, OnnxMode.Dynamic, OnnxMode.Weights])
         {
@@ -201,7 +198,7 @@ internal sealed class OnnxQuantization
         }
 
         progress?.Report(new RunProgress("time", 0, 1));
-        using var single = Open(source, isDefault: true, threads: 1);
+        using var single = Open(model.Source, isDefault: true, threads: 1);
         using var result = Open(path, isDefault: true, threads: 1);
         var timing = PairedTiming.Measure(single, result, sample, options.TimingLimit, cancellation);
         progress?.Report(new RunProgress("time", 1, 1));

@@ -39,23 +39,7 @@ public static class OnnxQuantizer
             }
         }
 
-        var temporary = Directory.CreateTempSubdirectory("nibble-onnx-");
-        try
-        {
-            var prepared = PreparedModel.Open(model, temporary.FullName);
-            var split = new SampleSplit(samples, options);
-            if (!split.IsHeldOut)
-            {
-                options.Logger?.NoneHeldBack();
-            }
-
-            var run = new OnnxQuantization(prepared, split, options, progress, cancellation);
-            return run.Run(output);
-        }
-        finally
-        {
-            temporary.Delete(recursive: true);
-        }
+        return Prepared(model, samples, options, (prepared, split) => new OnnxQuantization(prepared, split, options, progress, cancellation).Run(output));
     }
 
     /// <summary>Measures what quantizing each convolution and each product alone does to the outputs. Writes nothing.</summary>
@@ -79,6 +63,30 @@ public static class OnnxQuantizer
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(samples);
         options ??= new OnnxQuantizationOptions();
+        return Prepared(model, samples, options, (prepared, split) =>
+        {
+            var quantizer = StaticQuantizer.Calibrate(
+                prepared, split.Calibration, options, new OnnxQuantization.StageProgress(progress, "calibrate", options.Samples), cancellation);
+            if (quantizer.WeightedNodes().Count == 0)
+            {
+                throw new NibbleException($"{model}: no convolution and no product by a constant can be quantized, so there is nothing to measure.");
+            }
+
+            var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, progress, cancellation);
+            return new OnnxSensitivityResult
+            {
+                Nodes = [.. measurement.Measure().OrderByDescending(node => node.Loss).ThenBy(node => node.Node, StringComparer.Ordinal)],
+                CalibrationSamples = quantizer.Samples,
+                MeasuredSamples = measurement.Samples,
+                IsHeldOut = split.IsHeldOut,
+            };
+        });
+    }
+
+    /// <summary>Works on a prepared model, whose temporary files are gone afterwards.</summary>
+    private static T Prepared<T>(
+        string model, IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples, OnnxQuantizationOptions options, Func<PreparedModel, SampleSplit, T> work)
+    {
         var temporary = Directory.CreateTempSubdirectory("nibble-onnx-");
         try
         {
@@ -89,23 +97,7 @@ public static class OnnxQuantizer
                 options.Logger?.NoneHeldBack();
             }
 
-            var source = Path.Combine(temporary.FullName, "float.onnx");
-            OnnxWriter.Write(source, prepared.Graph().Model);
-            var quantizer = StaticQuantizer.Calibrate(
-                prepared, split.Calibration, options, new OnnxQuantization.StageProgress(progress, "calibrate", options.Samples), cancellation);
-            if (quantizer.WeightedNodes().Count == 0)
-            {
-                throw new NibbleException($"{model}: no convolution and no product by a constant can be quantized, so there is nothing to measure.");
-            }
-
-            var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, source, progress, cancellation);
-            return new OnnxSensitivityResult
-            {
-                Nodes = [.. measurement.Measure().OrderByDescending(node => node.Loss).ThenBy(node => node.Node, StringComparer.Ordinal)],
-                CalibrationSamples = quantizer.Samples,
-                MeasuredSamples = measurement.Samples,
-                IsHeldOut = split.IsHeldOut,
-            };
+            return work(prepared, split);
         }
         finally
         {

@@ -17,6 +17,9 @@ internal sealed class PreparedModel
     /// <summary>The file that the user gave.</summary>
     public string Path { get; }
 
+    /// <summary>The prepared model as a file, below <see cref="Folder"/>.</summary>
+    public string Source => System.IO.Path.Combine(Folder, "prepared.onnx");
+
     /// <summary>A folder for temporary files.</summary>
     public string Folder { get; }
 
@@ -27,7 +30,9 @@ internal sealed class PreparedModel
     /// <exception cref="NibbleException">The file is missing, is not a valid model, or is refused by ONNX Runtime.</exception>
     public static PreparedModel Open(string path, string folder)
     {
-        return new PreparedModel(path, folder, ModelPreparation.Prepare(path, folder).Model);
+        var prepared = new PreparedModel(path, folder, ModelPreparation.Prepare(path, folder).Model);
+        OnnxWriter.Write(prepared.Source, prepared.model);
+        return prepared;
     }
 
     /// <summary>A graph of the model that can be edited.</summary>
