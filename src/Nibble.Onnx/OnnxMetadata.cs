@@ -22,6 +22,9 @@ internal static class OnnxMetadata
     /// <summary>The model's maximum number of tokens.</summary>
     public const string MaxSequence = "nibble.max_sequence";
 
+    /// <summary>How a graph of any origin was quantized, in words.</summary>
+    public const string Quantization = "nibble.quantization";
+
     /// <summary>The text of a float model's <c>config.json</c>.</summary>
     public const string Config = "nibble.config";
 

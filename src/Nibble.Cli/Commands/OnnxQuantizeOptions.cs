@@ -99,7 +99,7 @@ internal sealed class OnnxQuantizeOptions
             throw new UsageException($"{bits.Name} is {width}, expected 4 or 8");
         }
 
-        return defaults with
+        return Data.Run(parsed) with
         {
             Mode = parsed.GetValue(mode),
             Target = parsed.GetValue(target) switch { "x64-vnni" => OnnxTarget.X64Vnni, "arm64" => OnnxTarget.Arm64, _ => OnnxTarget.Any },
@@ -107,8 +107,6 @@ internal sealed class OnnxQuantizeOptions
             Samples = Data.Limit(parsed) ?? defaults.Samples,
             Exclude = parsed.GetValue(exclude) ?? [],
             Only = parsed.GetValue(only) ?? [],
-            States = Data.States(parsed),
-            Shapes = Data.Shapes(parsed),
             MaxLoss = parsed.GetValue(maxLoss),
             Bits = width,
             BlockSize = parsed.GetValue(block) ?? defaults.BlockSize,

@@ -1,8 +1,6 @@
 using System.Numerics.Tensors;
 using Microsoft.ML.OnnxRuntime;
-using Microsoft.ML.OnnxRuntime.Tensors;
 using Nibble.Numerics;
-using Nibble.Onnx.Engine;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -24,29 +22,12 @@ internal static class HessianCalibration
         CancellationToken cancellation)
     {
         var graph = model.Graph();
-        var inputs = graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
         var sums = graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType is "MatMul" or "Gemm")
             .Select(node => ConstantProduct.Find(graph, node, out _)).OfType<ConstantProduct>()
             .GroupBy(product => product.Input).ToDictionary(group => group.Key, group => new SquareMatrix(group.First().Inputs), StringComparer.Ordinal);
         var rows = sums.Keys.ToDictionary(name => name, _ => 0L, StringComparer.Ordinal);
-        var computed = sums.Keys.Where(name => !inputs.Contains(name)).ToList();
-        var count = 0;
-        using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, model.Folder), options))
-        {
-            foreach (var sample in samples)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                using var outputs = session.Run(sample, computed.Count > 0 ? computed : session.Outputs);
-                foreach (var value in outputs.Concat(sample).Where(value => sums.ContainsKey(value.Name)))
-                {
-                    rows[value.Name] += Add(((DenseTensor<float>)value.AsTensor<float>()).Buffer.Span, sums[value.Name]);
-                }
-
-                count++;
-                progress?.Report(count);
-            }
-        }
-
+        var count = WatchedGraph.Run(
+            graph, sums.Keys, samples, options, model.Folder, (value, numbers) => rows[value] += Add(numbers, sums[value]), progress, cancellation);
         foreach (var (name, sum) in sums)
         {
             for (var i = 0; i < sum.Size; i++)

@@ -5,7 +5,7 @@ using Nibble.Onnx.Quantization.Proof;
 namespace Nibble.Onnx.Quantization;
 
 /// <summary>Measures which nodes suffer from quantization, and returns the fewest to float that bring the loss within a limit.</summary>
-internal sealed class MixedPrecision
+internal sealed class MixedPrecision : IDisposable
 {
     private const int MeasuredSamples = 16;
 
@@ -15,6 +15,7 @@ internal sealed class MixedPrecision
     private readonly OnnxQuantizationOptions options;
     private readonly IProgress<RunProgress>? progress;
     private readonly CancellationToken cancellation;
+    private readonly StatefulSession single;
 
     /// <summary>Prepares the measurement.</summary>
     /// <param name="model">The model.</param>
@@ -33,6 +34,7 @@ internal sealed class MixedPrecision
     {
         (this.model, this.quantizer, this.options, this.progress, this.cancellation) = (model, quantizer, options, progress, cancellation);
         this.samples = [.. samples.Take(MeasuredSamples)];
+        single = new StatefulSession(OnnxRuntimeSession.Open(model.Source, Environment.ProcessorCount), options);
     }
 
     /// <summary>The number of samples that are measured on.</summary>
@@ -80,6 +82,9 @@ internal sealed class MixedPrecision
         return order.Take(many).Select(node => node.Node).ToHashSet(StringComparer.Ordinal);
     }
 
+    /// <inheritdoc/>
+    public void Dispose() => single.Dispose();
+
     private double LossWithout(int count, IReadOnlyList<NodeSensitivity> order)
     {
         cancellation.ThrowIfCancellationRequested();
@@ -90,7 +95,6 @@ internal sealed class MixedPrecision
     /// <summary>The largest relative error of an output.</summary>
     private double Loss(QuantizedGraph quantized)
     {
-        using var single = new StatefulSession(OnnxRuntimeSession.Open(model.Source, Environment.ProcessorCount), options);
         using var result = new StatefulSession(ProbedGraph.Open(quantized.Graph, [], model.Folder), options);
         var (differences, _) = GraphComparison.Run(single, result, single.Outputs, samples, cancellation);
         return differences.Max(difference => difference.RelativeError) ?? 0;

@@ -72,9 +72,13 @@ internal sealed class OnnxQuantization
         {
             var quantizer = StaticQuantizer.Calibrate(
                 model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
-            var kept = Limit is { } limit
-                ? new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation).Choose(limit)
-                : new HashSet<string>();
+            IReadOnlySet<string> kept = new HashSet<string>();
+            if (Limit is { } limit)
+            {
+                using var precision = new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation);
+                kept = precision.Choose(limit);
+            }
+
             var quantized = quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null);
             if (options.CorrectsBiases)
             {
@@ -153,7 +157,7 @@ internal sealed class OnnxQuantization
             _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}, by {options.Rounding}"),
         };
         (string Key, string Value)[] entries =
-            [("nibble.version", OnnxModel.Version), ("nibble.quantization", how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
+            [("nibble.version", OnnxModel.Version), (OnnxMetadata.Quantization, how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
                 : ((string, string)[])[]];
         graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
     }

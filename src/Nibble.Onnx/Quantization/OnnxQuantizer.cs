@@ -72,7 +72,7 @@ public static class OnnxQuantizer
                 throw new NibbleException($"{model}: no convolution and no product by a constant can be quantized, so there is nothing to measure.");
             }
 
-            var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, progress, cancellation);
+            using var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, progress, cancellation);
             return new OnnxSensitivityResult
             {
                 Nodes = [.. measurement.Measure().OrderByDescending(node => node.Loss).ThenBy(node => node.Node, StringComparer.Ordinal)],

@@ -10,8 +10,6 @@ namespace Nibble.Onnx.Quantization;
 /// <param name="Bytes">Their bytes, without scales and zero points.</param>
 internal sealed record QuantizedContents(string How, long Values, long Bytes)
 {
-    private const string Key = "nibble.quantization";
-
     /// <summary>Operators of ONNX Runtime that hold several weights in a byte: the place of the bytes among their inputs.</summary>
     private static readonly Dictionary<string, int> Packed = new(StringComparer.Ordinal) { ["MatMulNBits"] = 1, ["GatherBlockQuantized"] = 0 };
 
@@ -40,7 +38,7 @@ internal sealed record QuantizedContents(string How, long Values, long Bytes)
         var nodes = file.Model.Nodes().Where(node => QuantizedNodes.Is(node.OpType)).ToList();
 
         // ONNX allows several entries with the same key: the last one counts.
-        var said = file.Metadata.LastOrDefault(entry => entry.Key == Key).Value;
+        var said = file.Metadata.LastOrDefault(entry => entry.Key == OnnxMetadata.Quantization).Value;
         if (nodes.Count == 0 && said is null)
         {
             return null;
