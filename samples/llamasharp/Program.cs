@@ -23,7 +23,7 @@ if (inputs is not [var model, var textFile, var output, var prompt])
 
 try
 {
-    var options = new PtqOptions { DataFile = textFile, Target = RecipeTarget.Parse("gguf:q4_0") };
+    var options = new PtqOptions { DataFiles = [textFile], Target = RecipeTarget.Parse("gguf:q4_0") };
     Quantize.Ptq(model, RecipePresets.Parse("w4a16-g32-gptq"), output, options);
     var exported = GgufExporter.Run(output, output + ".gguf", type: null);
     Console.Error.WriteLine($"{output}.gguf: {exported.Bytes} bytes");

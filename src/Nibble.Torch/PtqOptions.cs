@@ -12,15 +12,15 @@ public record PtqOptions
     public const long DefaultActivationMemory = 1L << 29;
 
     /// <summary>
-    /// Calibration data. Default: null, which is enough for recipes that use no activations. Cannot be combined with <see cref="DataFile"/>.
+    /// Calibration data. Default: null, which is enough for recipes that use no activations. Cannot be combined with <see cref="DataFiles"/>.
     /// </summary>
     public ICalibrationData? Data { get; init; }
 
     /// <summary>
-    /// A file with the calibration data, in the format of the model's task: running text for a decoder, lines of <c>text TAB label</c> for a classifier. The
-    /// model is loaded once to read it. Default: null, no file. Cannot be combined with <see cref="Data"/>.
+    /// Files with the calibration data, in the format of the model's task: running text for a decoder, lines of <c>text TAB label</c> for a classifier. The
+    /// model is loaded once to read them. Default: none. Cannot be combined with <see cref="Data"/>.
     /// </summary>
-    public string? DataFile { get; init; }
+    public IReadOnlyList<string> DataFiles { get; init; } = [];
 
     /// <summary>The task of the model. Default: null, which reads it from the model's folder.</summary>
     public TaskConfig? Task { get; init; }

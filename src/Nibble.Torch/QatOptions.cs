@@ -14,15 +14,15 @@ public record QatOptions
 
     /// <summary>
     /// Data to train on and to calibrate static activations with. Default: null, in which case a float decoder generates its own data (LLM-QAT, Liu et al.
-    /// 2023). Cannot be combined with <see cref="DataFile"/>.
+    /// 2023). Cannot be combined with <see cref="DataFiles"/>.
     /// </summary>
     public ITaskData? Data { get; init; }
 
     /// <summary>
-    /// A file with the data, in the format of the model's task: running text for a decoder, lines of <c>text TAB label</c> for a classifier. Default: null, no
-    /// file. Cannot be combined with <see cref="Data"/>.
+    /// Files with the data, in the format of the model's task: running text for a decoder, lines of <c>text TAB label</c> for a classifier. Default:
+    /// none. Cannot be combined with <see cref="Data"/>.
     /// </summary>
-    public string? DataFile { get; init; }
+    public IReadOnlyList<string> DataFiles { get; init; } = [];
 
     /// <summary>
     /// The number of windows that the model generates if there are no data, at least 1. Default: null, one for each window that training uses, up to

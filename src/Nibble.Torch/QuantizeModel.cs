@@ -60,9 +60,9 @@ public static class QuantizeModel
             ArgumentNullException.ThrowIfNull(model);
             ArgumentNullException.ThrowIfNull(recipe);
             options ??= new PtqOptions();
-            RequireOne(options.Data, options.DataFile);
-            var data = options.DataFile is { } path ? Read(model, path, new CompareOptions { Logger = options.Logger }, cancellation) : options.Data;
-            return PostTrainingQuantizer.Run(model, recipe, options with { Data = data, DataFile = null, Restart = false }, progress, cancellation);
+            RequireOne(options.Data, options.DataFiles);
+            var data = options.DataFiles.Count > 0 ? Read(model, options.DataFiles, new CompareOptions { Logger = options.Logger }, cancellation) : options.Data;
+            return PostTrainingQuantizer.Run(model, recipe, options with { Data = data, DataFiles = [], Restart = false }, progress, cancellation);
         }
 
         /// <summary>
@@ -213,7 +213,7 @@ public static class QuantizeModel
             options ??= new CompareOptions();
             using var model = LoadedModel.Open(original, options.Task);
             using var quantized = LoadedModel.Open(artifact, options.Task);
-            return Score(model, quantized.Model, Read(model, dataFile, options, cancellation), options, progress, cancellation);
+            return Score(model, quantized.Model, Read(model, [dataFile], options, cancellation), options, progress, cancellation);
         }
 
         /// <summary>Scores a float model and its quantized version on the same data.</summary>
@@ -262,32 +262,32 @@ public static class QuantizeModel
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(output);
         options ??= new PtqOptions();
-        RequireOne(options.Data, options.DataFile);
-        if (options.DataFile is not { } path)
+        RequireOne(options.Data, options.DataFiles);
+        if (options.DataFiles.Count == 0)
         {
             return new PtqRequest(model, recipe, output, options);
         }
 
         LoadedModel.RequireFloat(model);
         using var loaded = LoadedModel.Open(model, options.Task);
-        var data = Read(loaded, path, new CompareOptions { Logger = options.Logger }, cancellation);
-        return new PtqRequest(model, recipe, output, options with { Data = data, DataFile = null });
+        var data = Read(loaded, options.DataFiles, new CompareOptions { Logger = options.Logger }, cancellation);
+        return new PtqRequest(model, recipe, output, options with { Data = data, DataFiles = [] });
     }
 
     private static QatRequest Request(LoadedModel model, Recipe recipe, string output, QatOptions? options, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(output);
         options ??= new QatOptions();
-        RequireOne(options.Data, options.DataFile);
+        RequireOne(options.Data, options.DataFiles);
         var settings = recipe.Qat with { SequenceLength = Math.Min(recipe.Qat.SequenceLength, model.Definition.MaxSequence) };
-        var data = options.DataFile is { } path ? Read(model, path, new CompareOptions { Logger = options.Logger }, cancellation) : options.Data;
-        return new QatRequest(model, recipe, settings, data, output, options with { DataFile = null });
+        var data = options.DataFiles.Count > 0 ? Read(model, options.DataFiles, new CompareOptions { Logger = options.Logger }, cancellation) : options.Data;
+        return new QatRequest(model, recipe, settings, data, output, options with { DataFiles = [] });
     }
 
-    private static ITaskData Read(LoadedModel model, string path, CompareOptions options, CancellationToken cancellation)
+    private static ITaskData Read(LoadedModel model, IReadOnlyList<string> paths, CompareOptions options, CancellationToken cancellation)
     {
-        ArgumentNullException.ThrowIfNull(path);
-        var data = ModelTasks.Of(model.Definition).Read(path, model, new ReadOptions(options.MaxLength), cancellation);
+        ArgumentNullException.ThrowIfNull(paths);
+        var data = ModelTasks.Of(model.Definition).Read(paths, model, new ReadOptions(options.MaxLength), cancellation);
         foreach (var note in data.Notes)
         {
             options.Logger?.Advise(note);
@@ -296,12 +296,12 @@ public static class QuantizeModel
         return data;
     }
 
-    private static void RequireOne(object? data, string? dataFile)
+    private static void RequireOne(object? data, IReadOnlyList<string> dataFiles)
     {
-        if (data is not null && dataFile is not null)
+        if (data is not null && dataFiles.Count > 0)
         {
             throw new ArgumentException(
-                $"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFile)} are both set, expected at most one.", nameof(dataFile));
+                $"{nameof(PtqOptions.Data)} and {nameof(PtqOptions.DataFiles)} are both set, expected at most one.", nameof(dataFiles));
         }
     }
 }

@@ -31,8 +31,8 @@ public sealed class QuantizeModelTests : IDisposable
         var text = folder.Write("text.txt", new string([.. Enumerable.Range(0, 5000).Select(i => (char)('a' + (i * i % 23)))]));
         var progress = new Told();
 
-        var estimate = Quantize.EstimatePtq(model, recipe, new PtqOptions { DataFile = text });
-        var result = Quantize.Ptq(model, recipe, folder.File("out"), new PtqOptions { DataFile = text, Logger = new ListLogger(warned) }, progress);
+        var estimate = Quantize.EstimatePtq(model, recipe, new PtqOptions { DataFiles = [text] });
+        var result = Quantize.Ptq(model, recipe, folder.File("out"), new PtqOptions { DataFiles = [text], Logger = new ListLogger(warned) }, progress);
         using var loaded = LoadedModel.Open(model);
         var inMemory = Quantize.Ptq(loaded, recipe, new PtqOptions { Data = TokenizedText.Read(text, loaded.Tokenizer) });
         QuantizedModelFile.Save(inMemory, folder.File("again"));
@@ -133,8 +133,8 @@ public sealed class QuantizeModelTests : IDisposable
         var statically = RecipePresets.Parse("w8a8-static");
         var trained = statically with { Qat = statically.Qat with { Steps = 3, BatchSize = 4 } };
 
-        Quantize.Ptq(model, statically, folder.File("ptq"), new PtqOptions { DataFile = data });
-        Quantize.Qat(model, trained, folder.File("qat"), new QatOptions { DataFile = data });
+        Quantize.Ptq(model, statically, folder.File("ptq"), new PtqOptions { DataFiles = [data] });
+        Quantize.Qat(model, trained, folder.File("qat"), new QatOptions { DataFiles = [data] });
         foreach (var output in (string[])["ptq", "qat"])
         {
             var compared = Quantize.Compare(model, folder.File(output), data, new CompareOptions { Count = 20 });
@@ -188,9 +188,25 @@ public sealed class QuantizeModelTests : IDisposable
     }
 
     [Fact]
+    public void SeveralFilesAreOneBodyOfText()
+    {
+        var model = new TinyLlama().Write(folder.File("tiny"));
+        string[] files = [folder.Write("a.txt", new string('a', 2000)), folder.Write("b.txt", string.Concat(Enumerable.Repeat("bcd", 1000)))];
+        using var loaded = LoadedModel.Open(model);
+        var gptq = RecipePresets.Parse("w4a16-g8-gptq");
+
+        Quantize.Ptq(model, gptq, folder.File("files"), new PtqOptions { DataFiles = files });
+        Quantize.Ptq(model, gptq, folder.File("first"), new PtqOptions { DataFiles = files[..1] });
+        Quantize.Ptq(model, gptq, folder.File("text"), new PtqOptions { Data = TokenizedText.Read(files, loaded.Tokenizer) });
+
+        Assert.Equal(TemporaryFolder.Contents(folder.File("text")), TemporaryFolder.Contents(folder.File("files")));
+        Assert.NotEqual(TemporaryFolder.Contents(folder.File("first")), TemporaryFolder.Contents(folder.File("files")));
+    }
+
+    [Fact]
     public void RefusesTwoSourcesOfDataAndWhatAModuleCannot()
     {
-        var both = new PtqOptions { Data = Texts.Random(100), DataFile = "text.txt" };
+        var both = new PtqOptions { Data = Texts.Random(100), DataFiles = ["text.txt"] };
         Assert.Contains("both set", Assert.Throws<ArgumentException>(() => Quantize.Ptq("model", Int4, "out", both)).Message, StringComparison.Ordinal);
         using var module = nn.Sequential(("fc", nn.Linear(4, 4)));
         var taught = Int4 with { Qat = Int4.Qat with { Distillation = new DistillationSettings() } };

@@ -55,6 +55,13 @@ internal static class OnnxQuantizeReport
                 $"guarded     {guarded} output channels are rounded more coarsely, so that no processor's sums of products saturate"));
         }
 
+        if (document.Nodes.Sum(node => node.BiasChannels) is > 0 and var raised)
+        {
+            host.Output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"biases      {raised} output channels are rounded more coarsely, because their biases are very large beside their weights"));
+        }
+
         if (document.Bytes >= document.SourceBytes)
         {
             host.Output.WriteLine("note: the file is not smaller than its source");

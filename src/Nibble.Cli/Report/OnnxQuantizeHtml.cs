@@ -48,9 +48,7 @@ internal static class OnnxQuantizeHtml
                         Table("Nodes", ["node", "operator", "computed with"], document.Nodes.Select(node => (string[])
                         [
                             node.Node, node.Operator,
-                            node.Kept is null ? "integers" + (node.GuardedChannels > 0
-                                ? string.Create(CultureInfo.InvariantCulture, $", {node.GuardedChannels} channels rounded more coarsely against saturation")
-                                : string.Empty)
+                            node.Kept is null ? $"integers{Coarser(node.GuardedChannels, "against saturation")}{Coarser(node.BiasChannels, "for their biases")}"
                             : $"floats: {node.Kept}",
                         ]), isText: true)),
                     E(
@@ -60,6 +58,9 @@ internal static class OnnxQuantizeHtml
                         Scrolling("pre", "Command that repeats it", E("code", commandLine)))),
             ]);
     }
+
+    private static string Coarser(int channels, string why) => channels == 0 ? string.Empty
+        : string.Create(CultureInfo.InvariantCulture, $", {channels} channels rounded more coarsely {why}");
 
     private static XElement Differences(string label, string kind, IEnumerable<OutputDifference> differences) => Table(
         label,

@@ -4,7 +4,8 @@ namespace Nibble.Onnx.Quantization;
 /// <param name="Codes">The codes, in the order of the weight.</param>
 /// <param name="Scales">A scale for each channel.</param>
 /// <param name="Guarded">The number of channels whose scale was raised by <see cref="SaturationGuard"/>.</param>
-internal sealed record ChannelCodes(sbyte[] Codes, float[] Scales, int Guarded)
+/// <param name="Raised">The number of channels whose scale was raised to the least that was asked for.</param>
+internal sealed record ChannelCodes(sbyte[] Codes, float[] Scales, int Guarded, int Raised)
 {
     /// <summary>The largest code. -128 is not used, so that the codes are symmetric.</summary>
     public const int Largest = 127;

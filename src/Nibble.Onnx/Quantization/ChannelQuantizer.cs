@@ -14,8 +14,9 @@ internal static class ChannelQuantizer
     /// <param name="orders">
     /// The orders in which kernels may add the products of a channel, as indices into its values. Null if sums need no guard against saturation.
     /// </param>
+    /// <param name="least">The least scale of each channel. Empty if any will do.</param>
     /// <exception cref="NibbleException">A value is not finite.</exception>
-    public static ChannelCodes Quantize(TensorProto tensor, int axis, IReadOnlyList<int[]>? orders)
+    public static ChannelCodes Quantize(TensorProto tensor, int axis, IReadOnlyList<int[]>? orders, ReadOnlySpan<float> least = default)
     {
         var values = tensor.Floats();
         var channels = (int)tensor.Dims[axis];
@@ -24,7 +25,7 @@ internal static class ChannelQuantizer
         var codes = new sbyte[values.Length];
         var scales = new float[channels];
         var (channel, rounded) = (new float[outer * inner], new sbyte[outer * inner]);
-        var guarded = 0;
+        var (guarded, raised) = (0, 0);
         for (var c = 0; c < channels; c++)
         {
             for (var o = 0; o < outer; o++)
@@ -40,6 +41,12 @@ internal static class ChannelQuantizer
 
             var magnitude = channel.Length == 0 ? 0 : Math.Max(Math.Abs(measured.Range.Min), Math.Abs(measured.Range.Max));
             scales[c] = QuantizationParameters.RoundScale(magnitude / ChannelCodes.Largest, ScalePrecision.Float32);
+            if (!least.IsEmpty && least[c] > scales[c])
+            {
+                scales[c] = least[c];
+                raised++;
+            }
+
             Quantizer.Quantize(channel, new QuantizationParameters(scales[c], 0), Codes, rounded);
             guarded += orders is not null && SaturationGuard.Round(channel, orders, Codes, ref scales[c], rounded) ? 1 : 0;
 
@@ -49,6 +56,6 @@ internal static class ChannelQuantizer
             }
         }
 
-        return new ChannelCodes(codes, scales, guarded);
+        return new ChannelCodes(codes, scales, guarded, raised);
     }
 }

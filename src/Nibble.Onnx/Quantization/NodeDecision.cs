@@ -8,4 +8,7 @@ public sealed record NodeDecision(string Node, string Operator, string? Kept)
 {
     /// <summary>The number of output channels whose scale was raised so that sums in 16 bits do not saturate (<see cref="SaturationGuard"/>).</summary>
     public int GuardedChannels { get; init; }
+
+    /// <summary>The number of output channels whose scale was raised so that the bias, a multiple of it, fits in 32 bits.</summary>
+    public int BiasChannels { get; init; }
 }

@@ -8,16 +8,19 @@ namespace Nibble.Onnx.Quantization;
 /// <remarks>
 /// One QuantizeLinear for each value, and all that read the value behind its one DequantizeLinear: ONNX Runtime fuses nothing else. Activations are unsigned
 /// bytes, weights are signed bytes with a scale for each output channel, biases are 32-bit integers whose scale is that of the input times that of the weight.
+/// Where a bias would not fit, the scale of the weight is raised.
 /// </remarks>
 internal sealed class QdqWriter
 {
+    /// <summary>The largest code of a bias: it leaves as much room for the sum of products, which is added to it in 32 bits.</summary>
+    private const int LargestBias = 1 << 30;
+
     private readonly OnnxGraph graph;
     private readonly IntegerNodes nodes;
     private readonly Func<string, ByteGrid> grid;
     private readonly bool guards;
     private readonly string domain;
     private readonly Dictionary<string, (string Scale, string ZeroPoint)> grids = new(StringComparer.Ordinal);
-    private readonly Dictionary<(string Weight, int Axis, bool Guards), ChannelCodes> weights = [];
 
     private QdqWriter(OnnxGraph graph, IntegerNodes nodes, Func<string, ByteGrid> grid, bool guards)
     {
@@ -35,18 +38,18 @@ internal sealed class QdqWriter
     /// <param name="nodes">Its integer nodes.</param>
     /// <param name="grid">The grid of a value that others may take their scale from.</param>
     /// <param name="guards">Whether weights must be such that 16-bit sums of two products cannot saturate, as on processors without VNNI.</param>
-    /// <returns>The number of channels whose weights were guarded, by node.</returns>
-    public static IReadOnlyDictionary<string, int> Write(OnnxGraph graph, IntegerNodes nodes, Func<string, ByteGrid> grid, bool guards)
+    /// <returns>The quantized weights, by node.</returns>
+    public static IReadOnlyDictionary<string, ChannelCodes> Write(OnnxGraph graph, IntegerNodes nodes, Func<string, ByteGrid> grid, bool guards)
     {
         var writer = new QdqWriter(graph, nodes, grid, guards);
         var values = nodes.QuantizedValues();
         var sources = values.ToDictionary(value => value, nodes.Source, StringComparer.Ordinal);
-        var guarded = new Dictionary<string, int>(StringComparer.Ordinal);
+        var weights = new Dictionary<string, ChannelCodes>(StringComparer.Ordinal);
         foreach (var (node, form) in nodes.Forms)
         {
             if (form.Weight is { } weight)
             {
-                guarded[node.Name] = writer.QuantizeWeight(node, form.Inputs[0], weight);
+                weights[node.Name] = writer.QuantizeWeight(node, form.Inputs[0], weight);
             }
 
             if (form.Role != NodeRole.Absorbed)
@@ -70,7 +73,7 @@ internal sealed class QdqWriter
 
         graph.Sort();
         graph.RemoveUnusedConstants();
-        return guarded;
+        return weights;
     }
 
     private string Quantized(string value, string read, string source)
@@ -113,26 +116,21 @@ internal sealed class QdqWriter
     }
 
     /// <summary>Quantizes a node's weight and bias.</summary>
-    /// <returns>The number of guarded channels.</returns>
-    private int QuantizeWeight(NodeProto node, int activation, WeightForm form)
+    private ChannelCodes QuantizeWeight(NodeProto node, int activation, WeightForm form)
     {
         var tensor = graph.Constant(node.Input[form.Input])!;
         var orders = guards ? KernelOrders.Of(node, tensor) : null;
-        var key = (tensor.Name, form.Axis, orders is not null);
         var inputScale = grid(nodes.Source(node.Input[activation])).Scale;
         var bias = form.Bias is { } position ? graph.Constant(node.Input[position]) : null;
-        if (!weights.TryGetValue(key, out var weight))
-        {
-            weight = ChannelQuantizer.Quantize(tensor, form.Axis, orders);
-            weights.Add(key, weight);
-        }
+        var values = bias?.Floats() ?? [];
+        var least = Array.ConvertAll(values, value => (float)Math.Min(Math.Abs(value) / (double)LargestBias / inputScale, float.MaxValue));
+        var weight = ChannelQuantizer.Quantize(tensor, form.Axis, orders, least);
 
         // Nodes that share a weight get a copy each: ONNX Runtime refuses shared codes if it is told to avoid saturation (x64quantprecision).
         var codesOfWeight = TensorValues.Make(tensor.Name + "/codes", tensor.Dims, weight.Codes);
         graph.SetInput(node, form.Input, Dequantized(tensor.Name, codesOfWeight, weight.Scales, form.Axis));
         if (bias is not null)
         {
-            var values = bias.Floats();
             var codes = new int[values.Length];
             var scales = new float[values.Length];
             for (var channel = 0; channel < values.Length; channel++)
@@ -145,7 +143,7 @@ internal sealed class QdqWriter
             graph.SetInput(node, form.Bias!.Value, Dequantized(node.Name + "/bias", name, scales, axis: 0));
         }
 
-        return weight.Guarded;
+        return weight;
     }
 
     private string Dequantized(string name, TensorProto codes, float[] scales, int axis)

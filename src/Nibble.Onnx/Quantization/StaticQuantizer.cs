@@ -11,6 +11,9 @@ internal sealed class StaticQuantizer
     /// <summary>Why a node stays float whose quantization would cost too much accuracy.</summary>
     public const string ReturnedToFloat = "quantizing it would take the loss above the limit";
 
+    private static readonly HashSet<string> ClampsOrMoves =
+        ((IReadOnlyList<IPlacementRule>)[new ClampRule(), new MoveRule()]).SelectMany(rule => rule.Operators).ToHashSet(StringComparer.Ordinal);
+
     private readonly PreparedModel model;
     private readonly OnnxQuantizationOptions options;
     private readonly IReadOnlyDictionary<string, ValueRange> ranges;
@@ -59,15 +62,35 @@ internal sealed class StaticQuantizer
         nodes.KeepMixedRanges(value => ranges.TryGetValue(value, out var range) ? range : null);
         var decisions = nodes.Decisions;
         var values = nodes.QuantizedValues();
-        var guarded = QdqWriter.Write(graph, nodes, value => ByteGrid.Of(ranges[value]), options.Target == OnnxTarget.Any);
+        var grids = nodes.PossibleValues.Where(ranges.ContainsKey)
+            .ToDictionary(value => value, value => ByteGrid.Of(RangeOf(graph, value)), StringComparer.Ordinal);
+        var weights = QdqWriter.Write(graph, nodes, value => grids[value], options.Target == OnnxTarget.Any);
         var stored = StoreTables(graph, Objection);
         return new QuantizedGraph(
             graph,
             [.. decisions.Select(node => node with
             {
-                GuardedChannels = guarded.GetValueOrDefault(node.Node), Kept = stored.Contains(node.Node) ? null : node.Kept,
+                GuardedChannels = weights.GetValueOrDefault(node.Node)?.Guarded ?? 0,
+                BiasChannels = weights.GetValueOrDefault(node.Node)?.Raised ?? 0,
+                Kept = stored.Contains(node.Node) ? null : node.Kept,
             })],
             values);
+    }
+
+    /// <summary>
+    /// The range to quantize a value in. For what a Softmax computes, it is all that a Softmax can compute: between DequantizeLinear and QuantizeLinear, ONNX
+    /// Runtime computes it with integers, whose kernel overflows for scales below 1/256. It removes or swaps the nodes in between that only clamp or move.
+    /// </summary>
+    private ValueRange RangeOf(OnnxGraph graph, string value)
+    {
+        var producer = graph.Producer(value);
+        while (producer is not null && ClampsOrMoves.Contains(producer.OpType))
+        {
+            producer = graph.Producer(producer.Input[0]);
+        }
+
+        var range = ranges[value];
+        return producer?.OpType == "Softmax" ? new ValueRange(Math.Min(range.Min, 0), Math.Max(range.Max, byte.MaxValue / 256f)) : range;
     }
 
     /// <summary>Stores the tables that nodes look up rows of as bytes.</summary>

@@ -39,12 +39,12 @@ internal static class CSharpSnippets
     {
         // block begins
         var recipe = RecipePresets.Parse("w4a16-g32-gptq");
-        var options = new PtqOptions { DataFile = textFile, Logger = logger };
+        var options = new PtqOptions { DataFiles = [textFile], Logger = logger };
         var estimate = Quantize.EstimatePtq(folder, recipe, options, cancellation);
         var result = Quantize.Ptq(folder, recipe, output, options, progress, cancellation);
 
         var trained = recipe with { Qat = recipe.Qat with { Steps = 3, BatchSize = 2 } };
-        Quantize.Qat(folder, trained, output + "-trained", new QatOptions { DataFile = textFile, Logger = logger }, progress, cancellation);
+        Quantize.Qat(folder, trained, output + "-trained", new QatOptions { DataFiles = [textFile], Logger = logger }, progress, cancellation);
 
         var compared = Quantize.Compare(folder, output, textFile, new CompareOptions { Logger = logger }, progress, cancellation);
         GgufExporter.Run(output, output + ".gguf", type: null, cancellation: cancellation);

@@ -9,7 +9,7 @@ internal static class ReadmeSnippet
     {
         // README begins
         var recipe = RecipePresets.Parse("w4a16-g32-gptq");
-        Quantize.Ptq(folder, recipe, output, new PtqOptions { DataFile = textFile });
+        Quantize.Ptq(folder, recipe, output, new PtqOptions { DataFiles = [textFile] });
 
         var compared = Quantize.Compare(folder, output, textFile);
         var (exact, score) = (compared.Float.Main, compared.Quantized);

@@ -15,6 +15,17 @@ public sealed class ChannelQuantizerTests
         Assert.Equal([127, -127, -64, 64], result.Codes.Select(code => (int)code));
     }
 
+    [Fact]
+    public void ScalesCanBeRaised()
+    {
+        var weight = TensorValues.Make("w", [2, 2], new float[] { 2, -1, 1.27f, 0.64f });
+        var result = ChannelQuantizer.Quantize(weight, axis: 0, orders: null, least: [0, 0.1f]);
+
+        Assert.Equal([2 / 127f, 0.1f], result.Scales);
+        Assert.Equal([127, -64, 13, 6], result.Codes.Select(code => (int)code));
+        Assert.Equal(1, result.Raised);
+    }
+
     /// <summary>Same-signed neighbours add up to at most 128, and no other rounding with the same scale is closer by more than that costs.</summary>
     [Fact]
     public void GuardedChannelsDoNotSaturateAndLoseLittle() => Gen.Int[0, 10_000].Sample(

@@ -155,6 +155,25 @@ public sealed class OnnxQuantizerTests : IDisposable
         Assert.All(result.Nodes.Where(node => node.Operator is "Conv" or "Gemm" or "Add"), node => Assert.Null(node.Kept));
     }
 
+    /// <summary>The bias of the first channel is so large beside its weights that its code has 41 bits at the scale that suits the weights.</summary>
+    [Fact]
+    public void ABiasThatDoesNotFitRaisesTheScaleOfItsWeights()
+    {
+        var network = new TestModel(17);
+        var x = network.Input("x", OnnxType.Float32, 1, 3, 8, 8);
+        var weights = TestGraph.Numbers(1, 6).Select((value, i) => i < 3 ? value * 1e-6f : value);
+        OnnxWriter.Write(folder.File("biased.onnx"), network.Output(network.Node(
+            "Conv", [x, network.Floats([.. weights], 2, 3, 1, 1), network.Floats([100, 1], 2)])).Model);
+
+        var result = OnnxQuantizer.Run(
+            folder.File("biased.onnx"), folder.File("quantized.onnx"), Samples(20),
+            new OnnxQuantizationOptions { Mode = OnnxMode.Static, TimingLimit = TimeSpan.Zero }, cancellation: TestContext.Current.CancellationToken);
+
+        var convolution = result.Nodes.Single(node => node.Operator == "Conv");
+        Assert.Equal((null, 1), (convolution.Kept, convolution.BiasChannels));
+        Assert.InRange(result.Outputs[0].RelativeError!.Value, 0, 0.01);
+    }
+
     [Fact]
     public void FewSamplesAreSaidToBeTheSame()
     {

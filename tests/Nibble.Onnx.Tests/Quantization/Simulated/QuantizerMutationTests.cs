@@ -10,7 +10,7 @@ namespace Nibble.Onnx.Tests.Quantization.Simulated;
 /// <remarks>ONNX Runtime takes no part: what it does with damaged files is not under test.</remarks>
 public sealed class QuantizerMutationTests
 {
-    private const int Iterations = 1000;
+    private const int Iterations = 50_000;
 
     private static readonly byte[][] Pieces =
         [[0x08, 0x01], [0x12], [0xFF, 0xFF, 0xFF, 0xFF, 0x0F], [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0x00], [0x0A, 0x00],

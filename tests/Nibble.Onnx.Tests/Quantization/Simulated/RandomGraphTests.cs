@@ -10,7 +10,7 @@ namespace Nibble.Onnx.Tests.Quantization.Simulated;
 /// <summary>Static quantization of random graphs, proven against a simulation that shares no code with it.</summary>
 public sealed class RandomGraphTests
 {
-    private const int Graphs = 200;
+    private const int Graphs = 1000;
     private const int Samples = 6;
 
     [Fact]

@@ -386,8 +386,9 @@ internal sealed class RandomGraphs
 
     private void Softmax(Value x)
     {
+        // The default axis was 1 before operator set 13.
         var axis = random.Next(x.Rank);
-        Add(model.Node("Softmax", [x.Name], Chance(0.3) ? [] : [NodeAttributes.Make("axis", axis)]), x.Shape);
+        Add(model.Node("Softmax", [x.Name], Chance(0.3) && (operatorSet >= 13 || x.Rank > 1) ? [] : [NodeAttributes.Make("axis", axis)]), x.Shape);
     }
 
     private void Pad(Value x)
