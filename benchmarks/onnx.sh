@@ -38,3 +38,16 @@ measure rfb "$data/onnx/version-RFB-320.onnx" --data "$cifar" --preprocess symme
 measure minilm "$work/minilm/model.onnx" --data "$data/sts-benchmark/train.tsv" --tokenizer "$data/all-MiniLM-L6-v2"
 resnet18=$(find "${NUGET_PACKAGES:-$HOME/.nuget/packages}/microsoft.ml.dnnimagefeaturizer.resnet18" -name ResNet18.onnx 2> /dev/null | head -1)
 [[ -z $resnet18 ]] || measure resnet18 "$resnet18" --data "$cifar" --preprocess imagenet --samples 32
+
+# The same beside files by the rules of ONNX Runtime's Python package: what is fused, how large the error is, how fast they are.
+dotnet build -c Release -v quiet benchmarks/OnnxRules >&2
+rules() {
+    benchmarks/OnnxRules/bin/Release/net10.0/OnnxRules "$@" > "$results/rules-$1.json"
+    echo "rules $1" >&2
+}
+
+rules resnet20 "$data/resnet20-cifar10/resnet20.onnx" "$cifar" imagenet,stretch 64
+rules mnist "$data/onnx/opt-mnist.onnx" "$data/mnist/train-images-idx3-ubyte.gz" raw 64
+rules vit "$data/onnx/pgd_2_3_16.onnx" "$cifar" unit 64
+rules yunet "$data/onnx/yunet_n_320_320.onnx" "$cifar" raw,bgr 32
+[[ -z $resnet18 ]] || rules resnet18 "$resnet18" "$cifar" imagenet 32
