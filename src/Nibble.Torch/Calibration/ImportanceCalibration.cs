@@ -67,7 +67,7 @@ public static class ImportanceCalibration
         public Tensor Apply(Tensor tensor)
         {
             using var scope = NewDisposeScope();
-            sum.add_(tensor.detach().reshape(-1, columns).square().sum([0L], type: float64));
+            sum.AddInPlace(tensor.detach().reshape(-1, columns).Square().sum([0L], type: float64));
             return tensor.alias().MoveToOuterDisposeScope();
         }
 

@@ -133,7 +133,7 @@ public static class SelfText
                 shares[row] = random.NextDouble();
             }
 
-            var drawn = sums.le(tensor(shares, shares.Length, 1, device: device) * totals).sum(1).clamp_max(tokenizer.VocabularySize - 1);
+            var drawn = sums.le(tensor(shares, shares.Length, 1, device: device) * totals).sum(1).ClampMax(tokenizer.VocabularySize - 1);
             return (logits.argmax(1).cpu().data<long>().ToArray(), drawn.cpu().data<long>().ToArray());
         }
 

@@ -1,6 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Evaluation;
@@ -105,12 +106,12 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
         {
             if (input.Static is { } parameters)
             {
-                var fixedScale = full(x.shape[0], 1, parameters.Scale);
-                return (fixedScale, full(x.shape[0], 1, (float)parameters.ZeroPoint), fixedScale, fixedScale);
+                var fixedScale = TensorArithmetic.Filled(x.shape[0], 1, parameters.Scale);
+                return (fixedScale, TensorArithmetic.Filled(x.shape[0], 1, parameters.ZeroPoint), fixedScale, fixedScale);
             }
 
             var (min, max) = (x.amin([1], keepdim: true).to(float64), x.amax([1], keepdim: true).to(float64));
-            Tensor Scale(double factor) => FakeQuantization.Parameters(min * factor, max * factor, input.Scheme).Scale;
+            Tensor Scale(double factor) => FakeQuantization.Parameters(min.Times(factor), max.Times(factor), input.Scheme).Scale;
             var (scale, zeroPoint) = FakeQuantization.Parameters(min, max, input.Scheme);
             return (scale, zeroPoint, Scale(1 - ScaleTolerance), Scale(1 + ScaleTolerance));
         }
@@ -126,17 +127,17 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
             // A zero point per token is rounded like a code and can be at a tie too. It depends on the scale, which may be the neighbouring float16 value.
             var (theirZero, theirCodes) = (OfTokens(engine.ZeroPoints), tensor(engine.Codes).to(float32).view(x.shape));
             var exactZero = input is { Static: null, Scheme.Symmetric: false }
-                ? range.Min - (x.amin([1], keepdim: true).clamp_max(0).to(float64) / scale.to(float64)) : own.ZeroPoint;
-            var ownZero = exactZero.round().clamp(range.Min, range.Max).to(float32);
+                ? (x.amin([1], keepdim: true).ClampMax(0).to(float64) / scale.to(float64)).SubtractedFrom(range.Min) : own.ZeroPoint;
+            var ownZero = exactZero.round().Clamp(range.Min, range.Max).to(float32);
             var zeroTies = Ties(exactZero, ownZero, theirZero).logical_and(real);
             var zero = where(zeroTies, theirZero, ownZero);
             var steps = x / scale;
-            var codes = (steps.round() + zero).clamp(range.Min, range.Max);
+            var codes = steps.round().Plus(zero).Clamp(range.Min, range.Max);
 
             // With another scale or zero point, equal codes have different meanings.
             var sameRow = sameScale.logical_and(zero.eq(theirZero));
-            var ties = Ties(steps + zero, codes, theirCodes).logical_and(sameRow).logical_and(real);
-            var farthest = cat([Distance(steps + zero, codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64),
+            var ties = Ties(steps.Plus(zero), codes, theirCodes).logical_and(sameRow).logical_and(real);
+            var farthest = cat([Distance(steps.Plus(zero), codes, theirCodes)[ties].to(float64), Distance(exactZero, ownZero, theirZero)[zeroTies].to(float64),
                 zeros(1, float64)]).max();
             codes = where(ties, theirCodes, codes);
             var mismatches = codes.ne(theirCodes).logical_or(sameRow.logical_not()).logical_and(real).sum().item<long>();
@@ -146,9 +147,9 @@ internal sealed class EngineDecisions(IEnumerable<KeyValuePair<string, Quantizab
 
         /// <summary>True where two codes are neighbours and the value is close enough to the midpoint for either.</summary>
         private static Tensor Ties(Tensor exact, Tensor ours, Tensor theirs) =>
-            (ours - theirs).abs().eq(1).logical_and(Distance(exact, ours, theirs).le(Tolerance));
+            (ours - theirs).abs().EqualTo(1).logical_and(Distance(exact, ours, theirs).AtMost(Tolerance));
 
-        private static Tensor Distance(Tensor exact, Tensor ours, Tensor theirs) => (exact - ((ours + theirs) / 2)).abs();
+        private static Tensor Distance(Tensor exact, Tensor ours, Tensor theirs) => (exact - ours.Plus(theirs).DividedBy(2)).abs();
 
         private static bool Fits(TokenCodes engine, long[] shape) =>
             engine.Codes.Length == shape[0] * shape[1]

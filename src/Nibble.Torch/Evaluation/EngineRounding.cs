@@ -3,6 +3,7 @@ using Nibble.Models.Llama;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -129,8 +130,8 @@ internal sealed class EngineRounding
         {
             using var scope = NewDisposeScope();
             var blocks = tensor.reshape(-1, size);
-            var scale = blocks.abs().amax([1], keepdim: true) / Largest;
-            var codes = (blocks / scale.clamp_min(float.Epsilon)).round();
+            var scale = blocks.abs().amax([1], keepdim: true).DividedBy(Largest);
+            var codes = (blocks / scale.ClampMin(float.Epsilon)).round();
             return (codes * (narrowScale ? scale.to(float16).to(float32) : scale)).view(tensor.shape).MoveToOuterDisposeScope();
         }
     }

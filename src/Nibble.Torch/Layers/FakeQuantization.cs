@@ -1,4 +1,5 @@
 using Nibble.Numerics;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Layers;
@@ -16,11 +17,13 @@ internal static class FakeQuantization
     {
         using var scope = NewDisposeScope();
         var codes = scheme.Codes;
-        var low = min.to(float64).clamp_max(0);
-        var high = max.to(float64).clamp_min(0);
-        var exact = scheme.Symmetric ? maximum(-low, high) / (codes.Steps / 2d) : (high - low) / codes.Steps;
+        var low = min.to(float64).ClampMax(0);
+        var high = max.to(float64).ClampMin(0);
+        var exact = scheme.Symmetric ? maximum(-low, high).DividedBy(codes.Steps / 2d) : (high - low).DividedBy(codes.Steps);
         var scale = RoundScale(exact, scheme.ScalePrecision);
-        var zeroPoint = scheme.Symmetric ? zeros_like(scale) : (codes.Min - (low / scale.to(float64))).round().clamp(codes.Min, codes.Max).to(float32);
+        var zeroPoint = scheme.Symmetric
+            ? zeros_like(scale)
+            : (low / scale.to(float64)).SubtractedFrom(codes.Min).round().Clamp(codes.Min, codes.Max).to(float32);
         return (scale.MoveToOuterDisposeScope(), zeroPoint.MoveToOuterDisposeScope());
     }
 
@@ -34,7 +37,7 @@ internal static class FakeQuantization
             ScalePrecision.PowerOfTwo => single.to(float64).log2().round().exp2().to(float32),
             _ => single,
         };
-        return where(scale == 0, ones_like(stored), stored.clamp_min(QuantizationParameters.MinScale(precision)));
+        return where(scale.EqualTo(0), ones_like(stored), stored.ClampMin(QuantizationParameters.MinScale(precision)));
     }
 
     /// <summary>The dequantized values of <paramref name="x"/>, without a gradient.</summary>
@@ -48,17 +51,17 @@ internal static class FakeQuantization
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var value = shift == 0
-            ? (x / scale).round_().add_(zeroPoint).clamp_(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale)
-            : (x / scale).floor_().clamp_(codes.Min, codes.Max).add_(shift).mul_(scale);
+            ? (x / scale).round_().AddInPlace(zeroPoint).ClampInPlace(codes.Min, codes.Max).sub_(zeroPoint).mul_(scale)
+            : (x / scale).floor_().ClampInPlace(codes.Min, codes.Max).AddInPlace(shift).mul_(scale);
         return value.MoveToOuterDisposeScope();
     }
 
     /// <summary>The straight-through estimator: the value of <paramref name="quantized"/>, the gradient of <paramref name="x"/> (Bengio et al. 2013).</summary>
     /// <remarks>The value is exact: x - x adds zero, where x + (quantized - x) could be one rounding away from the grid.</remarks>
-    public static Tensor StraightThrough(Tensor x, Tensor quantized) => quantized.detach() + (x - x.detach());
+    public static Tensor StraightThrough(Tensor x, Tensor quantized) => quantized.detach().Plus(x - x.detach());
 
     /// <summary>The value of <paramref name="x"/> with its gradient multiplied by a factor (LSQ's gradient scale, Esser et al. 2020, appendix A).</summary>
-    public static Tensor ScaleGradient(Tensor x, double factor) => StraightThrough(x * factor, x);
+    public static Tensor ScaleGradient(Tensor x, double factor) => StraightThrough(x.Times(factor), x);
 
     /// <summary>Fake quantization with a learned step: LSQ (Esser et al. 2020, equations 1 to 3).</summary>
     /// <remarks>
@@ -73,11 +76,11 @@ internal static class FakeQuantization
     /// <param name="shift">0, or 1/2 for a stretched grid (see <see cref="GroupGrids"/>).</param>
     public static Tensor Learned(Tensor x, Tensor scale, Tensor zeroPoint, CodeRange codes, float shift = 0)
     {
-        var (lowest, highest) = (codes.Min - zeroPoint, codes.Max - zeroPoint);
+        var (lowest, highest) = (zeroPoint.SubtractedFrom(codes.Min), zeroPoint.SubtractedFrom(codes.Max));
         var v = x / scale;
         var step = shift == 0 ? v.detach().round() : v.detach().floor();
         var nearest = step.clamp(lowest.detach(), highest.detach());
         var bounded = where(step.eq(nearest), v, v.clamp(lowest, highest));
-        return StraightThrough(bounded, nearest + shift) * scale;
+        return StraightThrough(bounded, nearest.Plus(shift)) * scale;
     }
 }

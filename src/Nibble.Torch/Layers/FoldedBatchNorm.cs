@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -54,7 +55,7 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
     public Tensor Factor()
     {
         using var scope = NewDisposeScope();
-        var inverse = (running_var + epsilon).rsqrt();
+        var inverse = running_var.Plus(epsilon).rsqrt();
         return (weight is null ? inverse : inverse * weight).MoveToOuterDisposeScope();
     }
 
@@ -64,7 +65,7 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var centred = (convolutionBias is null ? -running_mean : convolutionBias - running_mean) * Factor();
-        return (bias is null ? centred : centred + bias).MoveToOuterDisposeScope();
+        return (bias is null ? centred : centred.Plus(bias)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Normalizes with the statistics of the batch, and updates the running statistics.</summary>
@@ -73,7 +74,7 @@ internal sealed class FoldedBatchNorm : nn.Module<Tensor, Tensor>
     {
         using (no_grad())
         {
-            num_batches_tracked.add_(1);
+            num_batches_tracked.AddInPlace(1);
         }
 
         var share = momentum ?? 1d / num_batches_tracked.item<long>();

@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -120,8 +121,8 @@ public sealed class QuantizableConv2d : nn.Module<Tensor, Tensor>, IQuantizableL
         var factor = norm.Factor().view(1, -1, 1, 1);
 
         // The output of a channel that the batch normalization has switched off is zero, whatever the divisor.
-        output = output / where(factor == 0, ones_like(factor), factor);
-        return bias is null ? output : output + bias.view(1, -1, 1, 1);
+        output = output / where(factor.EqualTo(0), ones_like(factor), factor);
+        return bias is null ? output : output.Plus(bias.view(1, -1, 1, 1));
     }
 
     private Tensor Convolve(Tensor x, Tensor values, Tensor? shift)

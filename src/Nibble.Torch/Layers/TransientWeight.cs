@@ -24,7 +24,7 @@ internal static class TransientWeight
         using var scope = NewDisposeScope();
         var product = is_grad_enabled() ? Product.apply([x, new Call(weight, placeholder, x.requires_grad), .. weight.Sources])
             : F.linear(x, weight.Apply(placeholder));
-        return (bias is null ? product : product + bias).MoveToOuterDisposeScope();
+        return (bias is null ? product : product.Plus(bias)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Releases a layer's own weight, which keeps its shape and reads as zeros.</summary>

@@ -36,7 +36,7 @@ internal sealed class WeightGroups
         {
             if (padding == 0)
             {
-                return full(1, Length);
+                return tensor([(long)Length]);
             }
 
             var counts = Split(ones(rows, columns));

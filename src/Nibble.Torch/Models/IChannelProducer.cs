@@ -1,5 +1,6 @@
 using Nibble.Files;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -47,7 +48,7 @@ internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelP
     {
         var rounded = Conversion.RoundTo(Weight / channels, storedAs);
         var ratio = Weight / rounded;
-        return where(ratio.isfinite() & (ratio > 0), ratio, ones_like(ratio));
+        return where(ratio.isfinite() & ratio.GreaterThan(0), ratio, ones_like(ratio));
     }
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using Nibble.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models;
@@ -23,9 +24,9 @@ internal static class SentencePooling
         {
             (Pooling.FirstToken, _) => tokens.select(1, 0),
             (Pooling.Mean, null) => tokens.mean([1L]),
-            (Pooling.Mean, _) => (tokens * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim: true).clamp_min(1),
+            (Pooling.Mean, _) => (tokens * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim: true).ClampMin(1),
             (Pooling.Max, null) => tokens.amax([1L]),
-            (Pooling.Max, _) => tokens.masked_fill(mask.unsqueeze(-1).logical_not(), float.MinValue).amax([1L]),
+            (Pooling.Max, _) => tokens.MaskedFill(mask.unsqueeze(-1).logical_not(), float.MinValue).amax([1L]),
             _ => throw new ArgumentOutOfRangeException(nameof(pooling), pooling, null),
         };
         return (normalizes ? nn.functional.normalize(pooled, dim: 1, eps: LeastLength) : pooled).MoveToOuterDisposeScope();

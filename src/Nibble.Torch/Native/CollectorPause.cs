@@ -5,9 +5,10 @@ namespace Nibble.Torch.Native;
 /// <summary>Keeps the garbage collector from running while libtorch uses memory that managed objects own.</summary>
 /// <remarks>
 /// TorchSharp converts a number in <c>tensor * 2</c> to a <c>Scalar</c> with a finalizer. Nothing references this object once its handle has been read. A
-/// garbage collection at that moment frees it while libtorch uses it. This is rare, but it crashes the process. Dispose scopes keep tensors alive, but scalars
-/// can only be protected by not collecting during a step. A pause is best effort: it ends early if a step allocates more than the budget or if other code
-/// triggers a collection. Nibble's training and evaluation use pauses. In your own training loop over a module, hold one for each step.
+/// garbage collection at that moment frees it while libtorch uses it. This is rare, but the call fails or computes with another number. Dispose scopes keep
+/// tensors alive, and Nibble's own arithmetic keeps its numbers alive. Those of TorchSharp's optimizers and of your own module can only be protected by not
+/// collecting during a step. A pause is best effort: it ends early if a step allocates more than the budget or if other code triggers a collection. Nibble's
+/// training and evaluation use pauses. In your own training loop over a module, hold one for each step.
 /// </remarks>
 public readonly struct CollectorPause : IDisposable
 {

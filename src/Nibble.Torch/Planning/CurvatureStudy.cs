@@ -92,7 +92,7 @@ internal sealed class CurvatureStudy
 
                 using var inner = NewDisposeScope();
                 using var guard = no_grad();
-                var squares = (tensor(weight.Dequantize()).view(weights[i].shape) - weights[i]).square();
+                var squares = (tensor(weight.Dequantize()).view(weights[i].shape) - weights[i]).Square();
                 estimates.Add(new CurvatureEstimate(
                     layers[i],
                     recipe.Name,
@@ -113,7 +113,7 @@ internal sealed class CurvatureStudy
             using var scope = NewDisposeScope();
             foreach (var (sum, gradient) in sums.Zip(Gradients([piece])))
             {
-                sum.addcmul_(gradient, gradient, value: (double)predictions[piece] / pieces.Count);
+                sum.AddProductInPlace(gradient, gradient, (double)predictions[piece] / pieces.Count);
             }
         }
 
@@ -124,12 +124,12 @@ internal sealed class CurvatureStudy
     private double[] Traces(long seed)
     {
         var traces = new double[weights.Length];
-        var generator = new Generator((ulong)seed);
-        var scale = Step * Math.Sqrt(weights.Sum(weight => weight.square().sum(ScalarType.Float64).item<double>()) / weights.Sum(weight => weight.numel()));
+        using var generator = new Generator((ulong)seed);
+        var scale = Step * Math.Sqrt(weights.Sum(weight => weight.Square().sum(ScalarType.Float64).item<double>()) / weights.Sum(weight => weight.numel()));
         for (var probe = 0; probe < Probes; probe++)
         {
             using var scope = NewDisposeScope();
-            var signs = Array.ConvertAll(weights, weight => (randint(0, 2, weight.shape, generator: generator).to(float32) * 2) - 1);
+            var signs = Array.ConvertAll(weights, weight => randint(0, 2, weight.shape, generator: generator).to(float32).Times(2).Minus(1));
             Move(signs, scale);
             var above = Gradients([.. Enumerable.Range(0, pieces.Count)]);
             Move(signs, -2 * scale);
@@ -149,7 +149,7 @@ internal sealed class CurvatureStudy
         using var guard = no_grad();
         foreach (var (weight, sign) in weights.Zip(signs))
         {
-            weight.add_(sign, alpha: step);
+            weight.AddInPlace(sign, step);
         }
     }
 
@@ -162,7 +162,7 @@ internal sealed class CurvatureStudy
         var loss = zeros(1);
         foreach (var piece in chosen)
         {
-            loss = loss + (task.Loss(model.Compute(pieces[piece].Input), pieces[piece].Targets!) / chosen.Length);
+            loss = loss.Plus(task.Loss(model.Compute(pieces[piece].Input), pieces[piece].Targets!).DividedBy(chosen.Length));
         }
 
         if (!Overflow.IsFinite(loss))

@@ -1,6 +1,7 @@
 using Nibble.Algorithms;
 using Nibble.Recipes;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq;
@@ -71,17 +72,17 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     }
 
     /// <summary>The mean of each channel, [in].</summary>
-    public Tensor Mean() => sum! / (double)tokens;
+    public Tensor Mean() => sum!.DividedBy((double)tokens);
 
     /// <summary>The mean square of each channel, which weights the errors of its weights.</summary>
     public float[] Importance()
     {
         using var scope = NewDisposeScope();
-        return Conversion.ValuesOf(squares! / (double)tokens);
+        return Conversion.ValuesOf(squares!.DividedBy((double)tokens));
     }
 
     /// <summary>The second moments of the inputs, <c>X^T X / tokens</c>, [in, in].</summary>
-    public Tensor Moments() => hessian!.Sum / (double)tokens;
+    public Tensor Moments() => hessian!.Sum.DividedBy((double)tokens);
 
     /// <summary>The factorization that GPTQ needs.</summary>
     /// <param name="settings">Dampening and order.</param>
@@ -116,16 +117,16 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var moments = Moments();
-        var damping = settings.Dampening * moments.diagonal().mean();
-        moments.diagonal().add_(damping + moments.diagonal().eq(0).to(moments.dtype));
-        var gradient = weight.matmul(differences! / (double)tokens);
+        var damping = moments.diagonal().mean().Times(settings.Dampening);
+        moments.diagonal().AddInPlace(damping.Plus(moments.diagonal().EqualTo(0).to(moments.dtype)));
+        var gradient = weight.matmul(differences!.DividedBy((double)tokens));
         if (residuals is not null)
         {
-            gradient = gradient + (residuals / (double)tokens);
+            gradient = gradient.Plus(residuals.DividedBy((double)tokens));
         }
 
         var step = SymmetricSolver.Solve(moments, gradient.t()).t();
-        return (weight + (settings.Asymmetry * step)).MoveToOuterDisposeScope();
+        return weight.Plus(step.Times(settings.Asymmetry)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -141,7 +142,7 @@ internal sealed class StageStatistics(StageNeeds needs) : IDisposable
     private static void Accumulate(ref Tensor? total, Tensor part)
     {
         total ??= zeros_like(part).DetachFromDisposeScope();
-        total.add_(part);
+        total.AddInPlace(part);
     }
 
     /// <summary>Adds left^T right in place, because the matrices may be the largest of the run.</summary>

@@ -267,6 +267,6 @@ internal sealed class UnitQuantizer(
 
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        bias.add_((weight - dequantized).matmul(statistics.Mean()));
+        bias.AddInPlace((weight - dequantized).matmul(statistics.Mean()));
     }
 }

@@ -1,6 +1,7 @@
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
@@ -35,15 +36,15 @@ internal static class DistillationLoss
     public static Tensor Of(Tensor divergence, Func<Tensor> own, Func<Tensor> blockError, DistillationSettings settings)
     {
         using var scope = NewDisposeScope();
-        var loss = settings.Weight * divergence;
+        var loss = divergence.Times(settings.Weight);
         if (settings.Weight < 1)
         {
-            loss = loss + ((1 - settings.Weight) * own());
+            loss = loss.Plus(own().Times(1 - settings.Weight));
         }
 
         if (settings.Hidden > 0)
         {
-            loss = loss + (settings.Hidden * blockError());
+            loss = loss.Plus(blockError().Times(settings.Hidden));
         }
 
         return loss.MoveToOuterDisposeScope();
@@ -56,21 +57,21 @@ internal static class DistillationLoss
     public static Tensor Divergence(Tensor student, TeacherPrediction teacher, double temperature)
     {
         using var scope = NewDisposeScope();
-        var actual = (student / temperature).reshape(-1, student.shape[^1]).log_softmax(1);
+        var actual = student.DividedBy(temperature).reshape(-1, student.shape[^1]).log_softmax(1);
         var factor = temperature * temperature / actual.shape[0];
         if (teacher.Tokens is null)
         {
             // After rounding, the probabilities do not quite add up to 1.
-            return (F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum) * factor)
+            return F.kl_div(actual, teacher.LogProbabilities.log_softmax(1), log_target: true, reduction: nn.Reduction.Sum).Times(factor)
                 .MoveToOuterDisposeScope();
         }
 
         var likeliest = actual.gather(1, teacher.Tokens);
         var probabilities = teacher.LogProbabilities.exp();
-        var rest = (1 - probabilities.sum(1)).clamp_min(Negligible);
-        var actualRest = (1 - likeliest.exp().sum(1)).clamp_min(Negligible);
-        var sum = (probabilities * (teacher.LogProbabilities - likeliest)).sum() + (rest * (rest.log() - actualRest.log())).sum();
-        return (sum * factor).MoveToOuterDisposeScope();
+        var rest = probabilities.sum(1).SubtractedFrom(1).ClampMin(Negligible);
+        var actualRest = likeliest.exp().sum(1).SubtractedFrom(1).ClampMin(Negligible);
+        var sum = (probabilities * (teacher.LogProbabilities - likeliest)).sum().Plus((rest * (rest.log() - actualRest.log())).sum());
+        return sum.Times(factor).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -83,7 +84,7 @@ internal static class DistillationLoss
         using var pass = TokenMask.Begin(mask);
         foreach (var (actual, expected) in student.Zip(teacher))
         {
-            sum = sum + (TokenMask.Select(actual - expected).square().mean() / TokenMask.Select(expected).square().mean());
+            sum = sum.Plus(TokenMask.Select(actual - expected).Square().mean() / TokenMask.Select(expected).Square().mean());
         }
 
         return sum.MoveToOuterDisposeScope();

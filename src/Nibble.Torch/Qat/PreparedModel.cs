@@ -176,7 +176,7 @@ public sealed class PreparedModel
         var sum = zeros(1);
         foreach (var layer in layers.Where(layer => layer.Layer.WeightQuantizer is not null))
         {
-            sum = sum + layer.Weight.Dampening(layer.Layer.FoldedWeight);
+            sum = sum.Plus(layer.Weight.Dampening(layer.Layer.FoldedWeight));
         }
 
         return sum.MoveToOuterDisposeScope();

@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Qat;
@@ -122,7 +123,7 @@ internal sealed class TeacherCache
 
     private void Write(int[] starts, Tensor logits)
     {
-        var logProbabilities = (logits / temperature).log_softmax(-1).cpu();
+        var logProbabilities = logits.DividedBy(temperature).log_softmax(-1).cpu();
         Tensor? tokens = null;
         if (!HasAll)
         {

@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using Nibble.Torch.Training;
 using Nibble.Recipes;
 using TorchSharp.Modules;
@@ -45,7 +46,7 @@ internal static class TrainingPlan
     /// <param name="settings">The training settings.</param>
     /// <param name="step">The step, from 1.</param>
     public static Tensor Dampened(Tensor loss, PreparedModel? prepared, QatSettings settings, int step) =>
-        prepared is null || settings.Dampening == 0 ? loss : loss + (DampeningWeight(settings, step) * prepared.Dampening());
+        prepared is null || settings.Dampening == 0 ? loss : loss.Plus(prepared.Dampening().Times(DampeningWeight(settings, step)));
 
     /// <summary>The weight of the penalty, which grows along a cosine, so that weights can move freely early on.</summary>
     private static double DampeningWeight(QatSettings settings, int step) => settings.Dampening * (1 - Math.Cos(Math.PI * step / settings.Steps)) / 2;

@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
@@ -14,9 +15,9 @@ internal static class Distances
     {
         using var scope = NewDisposeScope();
         var classes = student.shape[^1];
-        var expected = (teacher / temperature).reshape(-1, classes).log_softmax(1);
-        var actual = (student / temperature).reshape(-1, classes).log_softmax(1);
-        return (F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum) * (temperature * temperature / expected.shape[0]))
+        var expected = teacher.DividedBy(temperature).reshape(-1, classes).log_softmax(1);
+        var actual = student.DividedBy(temperature).reshape(-1, classes).log_softmax(1);
+        return F.kl_div(actual, expected, log_target: true, reduction: nn.Reduction.Sum).Times(temperature * temperature / expected.shape[0])
             .MoveToOuterDisposeScope();
     }
 }

@@ -2,6 +2,7 @@ using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
@@ -35,9 +36,9 @@ public sealed class Embedding : ITask
     {
         using var scope = NewDisposeScope();
         var (actual, expected) = (F.normalize(student, dim: 1), F.normalize(teacher, dim: 1));
-        var own = 1 - (actual * expected).sum(1).mean();
-        var between = (actual.matmul(actual.t()) - expected.matmul(expected.t())).square().mean();
-        return (own + between).MoveToOuterDisposeScope();
+        var own = (actual * expected).sum(1).mean().SubtractedFrom(1);
+        var between = (actual.matmul(actual.t()) - expected.matmul(expected.t())).Square().mean();
+        return own.Plus(between).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

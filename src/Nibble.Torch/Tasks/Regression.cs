@@ -3,6 +3,7 @@ using Nibble.Models;
 using Nibble.Planning;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tasks;
@@ -48,7 +49,7 @@ public sealed class Regression : ITask
                 losses[rows[i]] = Math.Pow(numbers[i] - texts.Targets![rows[i]], 2);
             }
 
-            divergence += reference is null ? 0 : (output - reference).square().sum(ScalarType.Float64).item<double>();
+            divergence += reference is null ? 0 : (output - reference).Square().sum(ScalarType.Float64).item<double>();
         }, progress, cancellation);
         var expected = texts.Targets!.Take(count).Select(value => (double)value).ToList();
         return new TaskScore([new TaskMetric("Spearman", RankCorrelation.Spearman(values, expected)), new TaskMetric("squared error", losses.Average(), false)],

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -32,8 +33,9 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
         zeroPoints = weight.ZeroPoints;
         codes = tensor(weight.Codes, Rows, Columns).DetachFromDisposeScope();
         start = tensor(weight.Scales, parameters, weight.GroupsPerRow).DetachFromDisposeScope();
-        shift = (Scheme.Symmetric ? full(1, 1, Scheme.Shift) : -tensor(Array.ConvertAll(zeroPoints, point => (float)point), parameters, weight.GroupsPerRow))
-            .DetachFromDisposeScope();
+        shift = (Scheme.Symmetric
+            ? TensorArithmetic.Filled(1, 1, Scheme.Shift)
+            : -tensor(Array.ConvertAll(zeroPoints, point => (float)point), parameters, weight.GroupsPerRow)).DetachFromDisposeScope();
         groupOf = weight.GroupIndex is null && weight.GroupsPerRow * weight.GroupLength == Columns
             ? null
             : tensor([.. Enumerable.Range(0, Columns).Select(weight.GroupOf)], dtype: int64).DetachFromDisposeScope();
@@ -53,11 +55,11 @@ internal sealed class FrozenCodes : WeightFakeQuantizer, ITransientWeight
         var steps = codes.to(float32);
         if (groupOf is not null)
         {
-            var scattered = Scheme.Symmetric ? steps + shift : steps + shift.index_select(1, groupOf);
+            var scattered = Scheme.Symmetric ? steps.Plus(shift) : steps.Plus(shift.index_select(1, groupOf));
             return (scattered * scale.index_select(1, groupOf)).view(tensor.shape);
         }
 
-        var grouped = steps.view(Rows, start.shape[1], -1).add_(shift.unsqueeze(2));
+        var grouped = steps.view(Rows, start.shape[1], -1).AddInPlace(shift.unsqueeze(2));
         return (grouped * scale.unsqueeze(2)).view(tensor.shape);
     }
 

@@ -2,6 +2,7 @@ using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -195,7 +196,7 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
 
     protected override Tensor Quantize(Tensor x)
     {
-        var end = start * logarithm.exp();
+        var end = logarithm.exp().Times(start);
         var parameters = Parameters32();
         var clipped = minimum(x, end);
         clipped = maximum(clipped, Scheme.Symmetric ? -end : zeros_like(end));
@@ -207,7 +208,7 @@ internal sealed class ClippedInputQuantizer(QuantizationScheme scheme) : InputFa
     {
         using var scope = NewDisposeScope();
         using var guard = no_grad();
-        var end = (start * logarithm.exp()).item<float>();
+        var end = logarithm.exp().Times(start).item<float>();
         return QuantizationParameters.FromRange(new ValueRange(Scheme.Symmetric ? -end : 0, end), Scheme);
     }
 }

@@ -1,5 +1,6 @@
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -29,7 +30,7 @@ internal static class LearnedGrid
             return (stored, zeroPoint);
         }
 
-        var exact = (zeroPoint + FakeQuantization.ScaleGradient(offset, factor)).clamp(scheme.Codes.Min, scheme.Codes.Max);
+        var exact = zeroPoint.Plus(FakeQuantization.ScaleGradient(offset, factor)).Clamp(scheme.Codes.Min, scheme.Codes.Max);
         return (stored, FakeQuantization.StraightThrough(exact, exact.round()));
     }
 }

@@ -177,7 +177,7 @@ internal sealed class TrainingLoop
             var value = mean.item<float>();
             RequireFinite(value, Loss, step);
             loss += value / settings.Accumulation;
-            (settings.Accumulation == 1 ? mean : mean / settings.Accumulation).backward();
+            (settings.Accumulation == 1 ? mean : mean.DividedBy(settings.Accumulation)).backward();
         }
 
         RequireFinite(nn.utils.clip_grad_norm_(parameters, settings.GradientClip), "gradient", step);

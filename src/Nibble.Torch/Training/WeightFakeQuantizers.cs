@@ -3,6 +3,7 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -32,7 +33,7 @@ internal abstract class WeightFakeQuantizer(QuantizationScheme scheme, int rows,
     public Tensor Dampening(Tensor weight)
     {
         using var scope = NewDisposeScope();
-        return (Clip(weight) - Apply(weight).detach()).square().sum().MoveToOuterDisposeScope();
+        return (Clip(weight) - Apply(weight).detach()).Square().sum().MoveToOuterDisposeScope();
     }
 
     /// <summary>The weight, clipped to the values of the outermost codes. Clipped weights get no gradient.</summary>
@@ -204,7 +205,8 @@ internal sealed class LearnedWeightQuantizer(QuantizationScheme scheme, int rows
     public override Tensor Clip(Tensor weight)
     {
         var (scale, zero) = Effective();
-        var (low, high) = (Scheme.Codes.Min - zero.detach() + Scheme.Shift, Scheme.Codes.Max - zero.detach() + Scheme.Shift);
+        var (low, high) = (
+            zero.detach().SubtractedFrom(Scheme.Codes.Min).Plus(Scheme.Shift), zero.detach().SubtractedFrom(Scheme.Codes.Max).Plus(Scheme.Shift));
         return Groups.Join(maximum(minimum(Groups.Split(weight), high * scale.detach()), low * scale.detach())).view(weight.shape);
     }
 

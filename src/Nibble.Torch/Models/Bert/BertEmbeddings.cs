@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Nibble.Models.Bert;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -44,15 +45,15 @@ internal sealed class BertEmbeddings : nn.Module<Tensor, Tensor>, IInputPart
     public Tensor Embed(ModelBatch batch, Tensor? words = null)
     {
         // RoBERTa gives padding tokens their own position. This is not needed here, because no other token attends to padding.
-        // The positions come from an array: arange takes scalars, which are only safe while no garbage collection runs (see CollectorPause).
+        // The positions come from an array: arange takes scalars, which are only safe while no garbage collection runs (see TensorArithmetic).
         var ids = batch.Ids;
         var places = Enumerable.Range(config.FirstPosition, (int)ids.shape[1]).Select(position => (long)position).ToArray();
         var positions = tensor(places, device: ids.device);
-        var x = (words ?? word_embeddings.call(ids)) + position_embeddings.call(positions);
+        var x = (words ?? word_embeddings.call(ids)).Plus(position_embeddings.call(positions));
         if (token_type_embeddings is { } types)
         {
             // RoBERTa has the table, but only one type.
-            x = x + types.call(batch.Types is { } second && config.TokenTypes > 1 ? second : zeros_like(positions));
+            x = x.Plus(types.call(batch.Types is { } second && config.TokenTypes > 1 ? second : zeros_like(positions)));
         }
 
         return F.dropout(LayerNorm.call(x), config.HiddenDropout, training);

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Nibble.Models.Bert;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -51,7 +52,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
     public Tensor Compute(BlockInput input)
     {
         var x = Attend(input);
-        return OutputNorm.call(x + F.dropout(Down.call(Widen(x)), config.HiddenDropout, training));
+        return OutputNorm.call(x.Plus(F.dropout(Down.call(Widen(x)), config.HiddenDropout, training)));
     }
 
     /// <summary>The input of attention's output projection.</summary>
@@ -66,7 +67,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
 
     /// <summary>The residual stream after attention and its norm.</summary>
     private Tensor Attend(BlockInput input) =>
-        AttentionNorm.call(input.Hidden + F.dropout(AttentionOutput.call(Mix(input)), config.HiddenDropout, training));
+        AttentionNorm.call(input.Hidden.Plus(F.dropout(AttentionOutput.call(Mix(input)), config.HiddenDropout, training)));
 
     private Tensor Widen(Tensor x) => F.gelu(Up.call(x));
 

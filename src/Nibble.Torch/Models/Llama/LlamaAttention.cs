@@ -1,5 +1,6 @@
 using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
@@ -109,7 +110,7 @@ internal sealed class LlamaAttention : nn.Module
         }
 
         Tensor Fill(Tensor x) => F.pad(x, (0, SmallestFastHead - config.HeadSize));
-        var scaled = q * Math.Sqrt((double)SmallestFastHead / config.HeadSize);
+        var scaled = q.Times(Math.Sqrt((double)SmallestFastHead / config.HeadSize));
         return F.scaled_dot_product_attention(Fill(scaled), Fill(k), Fill(v), attn_mask: mask, is_casual: causal).narrow(-1, 0, config.HeadSize);
     }
 

@@ -1,5 +1,6 @@
 using Nibble.Models.Llama;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
@@ -117,7 +118,7 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
             return new StageTrace(mixed, x);
         }
 
-        x = x + self_attn.Output.forward(mixed);
+        x = x.Plus(self_attn.Output.forward(mixed));
         normed = post_attention_layernorm.forward(x);
         return stage == FeedForwardInput ? new StageTrace(normed) : new StageTrace(mlp.Product(normed), x);
     }
@@ -127,8 +128,8 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 
     internal Tensor Run(Tensor x, int start, KeyValueCache? cache, int layer)
     {
-        x = x + self_attn.Output.forward(self_attn.Mix(input_layernorm.forward(x), start, cache, layer));
-        return x + mlp.Down.forward(mlp.Product(post_attention_layernorm.forward(x)));
+        x = x.Plus(self_attn.Output.forward(self_attn.Mix(input_layernorm.forward(x), start, cache, layer)));
+        return x.Plus(mlp.Down.forward(mlp.Product(post_attention_layernorm.forward(x))));
     }
 }
 

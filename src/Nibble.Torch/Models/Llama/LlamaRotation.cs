@@ -56,7 +56,7 @@ internal sealed class LlamaRotation : IModelRotation
         using var scope = NewDisposeScope();
         var (norm, linear) = (((LlamaHead)head).Norm, ((LlamaHead)head).Linear);
         linear.Weight.copy_(RotateHead(linear.Weight, norm.Weight));
-        norm.Weight.fill_(1);
+        norm.Weight.Fill(1);
     }
 
     /// <inheritdoc/>
@@ -135,7 +135,7 @@ internal sealed class LlamaRotation : IModelRotation
             Set(reader.Weight, TurnReader(reader.Weight, norm.Weight));
         }
 
-        norm.Weight.fill_(1);
+        norm.Weight.Fill(1);
     }
 
     private void TurnOutput(QuantizableLinear writer)

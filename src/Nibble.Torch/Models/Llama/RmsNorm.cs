@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -6,8 +7,7 @@ namespace Nibble.Torch.Models.Llama;
 /// <summary>Root mean square normalisation (Zhang and Sennrich 2019): <c>x / sqrt(mean(x^2) + epsilon) * weight</c>.</summary>
 internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
 {
-    // A scalar that the module holds. A temporary one could be finalized while libtorch reads it (see CollectorPause).
-    private readonly TorchSharp.Scalar epsilon;
+    private readonly double epsilon;
     private readonly Parameter weight;
 
     public RmsNorm(int size, double epsilon)
@@ -21,5 +21,5 @@ internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
     /// <summary>The weight of each channel, [size].</summary>
     public Parameter Weight => weight;
 
-    public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true) + epsilon) * weight;
+    public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true).Plus(epsilon)) * weight;
 }

@@ -1,4 +1,5 @@
 using Nibble.Models.Llama;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Llama;
@@ -16,7 +17,7 @@ internal sealed class RotaryTable(LlamaConfig config) : IDisposable
         Extend(end, x.device);
         var half = config.HeadSize / 2;
         var turned = cat([-x.narrow(3, half, half), x.narrow(3, 0, half)], 3);
-        return (x * cosine![start..end]) + (turned * sine![start..end]);
+        return (x * cosine![start..end]).Plus(turned * sine![start..end]);
     }
 
     public void Dispose()

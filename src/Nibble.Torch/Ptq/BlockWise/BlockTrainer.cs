@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using Nibble.Torch.Training;
 using Nibble.Artifacts;
 using Nibble.Recipes;
@@ -88,7 +89,7 @@ internal sealed class BlockTrainer(QatSettings settings, long seed, IProgress<Ru
                 new ParameterGroup("weights", weights, settings.LearningRate, settings.WeightDecay),
                 new ParameterGroup("scales", [.. quantizers.SelectMany(quantizer => quantizer.Parameters)], settings.ScaleLearningRate, 0) { Averaged = false },
             ],
-            (_, _) => reconstruction.Error(windows.Next(Math.Min(settings.BatchSize / settings.Accumulation, reconstruction.Windows))) / before);
+            (_, _) => reconstruction.Error(windows.Next(Math.Min(settings.BatchSize / settings.Accumulation, reconstruction.Windows))).DividedBy(before));
         var steps = settings with { Steps = settings.BlockSteps, EvaluateEvery = 0, Patience = 0 };
         try
         {

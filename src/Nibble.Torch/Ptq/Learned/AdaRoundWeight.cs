@@ -1,4 +1,5 @@
 using Nibble.Numerics;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -28,9 +29,9 @@ internal sealed class AdaRoundWeight : LearnedWeight
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        floor = minimum(FirstPosition.floor(), Highest - 1).DetachFromDisposeScope();
-        var inner = ((FirstPosition - floor).clamp(Margin, 1 - Margin) - Offset) / Stretch;
-        choice = (Parameter)nn.Parameter((inner / (1 - inner)).log()).DetachFromDisposeScope();
+        floor = minimum(FirstPosition.floor(), Highest.Minus(1)).DetachFromDisposeScope();
+        var inner = (FirstPosition - floor).Clamp(Margin, 1 - Margin).Minus(Offset).DividedBy(Stretch);
+        choice = (Parameter)nn.Parameter((inner / inner.SubtractedFrom(1)).log()).DetachFromDisposeScope();
     }
 
     public override Parameter Rounding => choice;
@@ -48,12 +49,12 @@ internal sealed class AdaRoundWeight : LearnedWeight
         }
 
         var exponent = LastExponent + ((FirstExponent - LastExponent) * (1 - ((progress - WarmUp) / (1 - WarmUp))));
-        return (1 - ((2 * Share()) - 1).abs().pow(exponent)).sum();
+        return Share().Times(2).Minus(1).abs().Power(exponent).SubtractedFrom(1).sum();
     }
 
-    protected override Tensor Steps() => floor + Share();
+    protected override Tensor Steps() => floor.Plus(Share());
 
-    protected override Tensor FinalSteps() => floor + Share().round();
+    protected override Tensor FinalSteps() => floor.Plus(Share().round());
 
-    private Tensor Share() => ((choice.sigmoid() * Stretch) + Offset).clamp(0, 1);
+    private Tensor Share() => choice.sigmoid().Times(Stretch).Plus(Offset).Clamp(0, 1);
 }

@@ -1,6 +1,7 @@
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Learned;
@@ -30,7 +31,7 @@ internal sealed class BlockReconstruction(
             (first, x) =>
             {
                 var difference = Difference(x, floats.Read(first, (int)x.Hidden.shape[0], device));
-                sum += difference.square().sum(float64).item<double>();
+                sum += difference.Square().sum(float64).item<double>();
                 count += difference.NumberOfElements;
             },
             cancellation);
@@ -38,7 +39,7 @@ internal sealed class BlockReconstruction(
     }
 
     /// <summary>The mean squared error over some windows, with gradients for the unit.</summary>
-    public Tensor Error(int[] windows) => Difference(inputs.Read(windows, device), floats.Read(windows, device)).square().mean();
+    public Tensor Error(int[] windows) => Difference(inputs.Read(windows, device), floats.Read(windows, device)).Square().mean();
 
     /// <summary>The difference between the outputs of the unit and of the float unit at real tokens.</summary>
     private Tensor Difference(BlockInput input, BlockInput floatInput)

@@ -45,9 +45,9 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
         logarithm = (Parameter)nn.Parameter(zeros_like(startScale)).DetachFromDisposeScope();
 
         var steps = Whole(start.Codes, start.Rows, start.Columns, device) - Expand(zeroPoint);
-        Lowest = (scheme.Codes.Min - Expand(zeroPoint)).expand(steps.shape).DetachFromDisposeScope();
-        Highest = (scheme.Codes.Max - Expand(zeroPoint)).expand(steps.shape).DetachFromDisposeScope();
-        FirstPosition = (weight / Expand(startScale)).clamp(steps - Margin, steps + Margin).clamp(Lowest, Highest).DetachFromDisposeScope();
+        Lowest = Expand(zeroPoint).SubtractedFrom(scheme.Codes.Min).expand(steps.shape).DetachFromDisposeScope();
+        Highest = Expand(zeroPoint).SubtractedFrom(scheme.Codes.Max).expand(steps.shape).DetachFromDisposeScope();
+        FirstPosition = (weight / Expand(startScale)).clamp(steps.Minus(Margin), steps.Plus(Margin)).clamp(Lowest, Highest).DetachFromDisposeScope();
         FirstSteps = steps.DetachFromDisposeScope();
     }
 
@@ -99,7 +99,7 @@ internal abstract class LearnedWeight : ITensorQuantizer, IDisposable
         using var pause = CollectorPause.Begin();
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var codes = Array.ConvertAll(Conversion.ValuesOf(FinalSteps() + Expand(zeroPoint)), code => (sbyte)code);
+        var codes = Array.ConvertAll(Conversion.ValuesOf(FinalSteps().Plus(Expand(zeroPoint))), code => (sbyte)code);
         return new QuantizedTensor(start.Rows, start.Columns, start.Scheme, codes, Conversion.ValuesOf(Scale()), start.ZeroPoints, start.GroupIndex);
     }
 

@@ -109,8 +109,9 @@ internal sealed class RoundingLearner(PtqSettings settings, long seed, Device de
                     group.LearningRate = group.InitialLearningRate * (1 - done);
                 }
 
-                var error = reconstruction.Error(windows.Next(Math.Min(settings.LearningBatch, reconstruction.Windows))) / before;
-                var loss = weights.Aggregate(error, (sum, weight) => weight.Penalty(done) is { } penalty ? sum + (penalty * (PenaltyWeight / count)) : sum);
+                var error = reconstruction.Error(windows.Next(Math.Min(settings.LearningBatch, reconstruction.Windows))).DividedBy(before);
+                var loss = weights.Aggregate(
+                    error, (sum, weight) => weight.Penalty(done) is { } penalty ? sum.Plus(penalty.Times(PenaltyWeight / count)) : sum);
                 var value = loss.item<float>();
                 if (!float.IsFinite(value))
                 {

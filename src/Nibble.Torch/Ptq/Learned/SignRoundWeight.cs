@@ -1,5 +1,6 @@
 using Nibble.Numerics;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -24,8 +25,8 @@ internal sealed class SignRoundWeight : LearnedWeight
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         position = (Parameter)nn.Parameter(FirstPosition.clone()).DetachFromDisposeScope();
-        low = maximum(FirstPosition - Reach, Lowest).DetachFromDisposeScope();
-        high = minimum(FirstPosition + Reach, Highest).DetachFromDisposeScope();
+        low = maximum(FirstPosition.Minus(Reach), Lowest).DetachFromDisposeScope();
+        high = minimum(FirstPosition.Plus(Reach), Highest).DetachFromDisposeScope();
     }
 
     public override Parameter Rounding => position;

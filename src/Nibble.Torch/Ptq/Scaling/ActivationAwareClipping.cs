@@ -48,7 +48,7 @@ internal static class ActivationAwareClipping
         {
             using var step = NewDisposeScope();
             var factor = 1 - (i * ShrinkStep);
-            var (otherScale, otherZeroPoint) = FakeQuantization.Parameters(low * factor, high * factor, scheme);
+            var (otherScale, otherZeroPoint) = FakeQuantization.Parameters(low.Times(factor), high.Times(factor), scheme);
             var errors = Errors(otherScale, otherZeroPoint);
             var better = errors < least;
             least.copy_(where(better, errors, least));

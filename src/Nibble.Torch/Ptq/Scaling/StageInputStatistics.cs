@@ -1,6 +1,7 @@
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Ptq.Scaling;
@@ -37,7 +38,7 @@ internal sealed class StageInputStatistics
             {
                 using var pass = TokenMask.Begin(batch.Mask);
                 var x = TokenMask.Rows(stage.Trace(batch).Input);
-                sum.add_(x.abs().sum(0, type: ScalarType.Float64));
+                sum.AddInPlace(x.abs().sum(0, type: ScalarType.Float64));
                 Min.copy_(minimum(Min, x.amin([0])));
                 Max.copy_(maximum(Max, x.amax([0])));
                 hessian?.Add(x);
@@ -49,7 +50,7 @@ internal sealed class StageInputStatistics
                 }
             },
             cancellation);
-        MeanMagnitude = sum.div_(tokens).to(float32);
+        MeanMagnitude = sum.DivideInPlace(tokens).to(float32);
         Hessian = hessian?.Sum.alias();
         Sample = sampled ? cat(parts) : null;
         parts.ForEach(part => part.Dispose());

@@ -126,12 +126,12 @@ internal static class StageScaling
         Tensor factors;
         if (scaling == ChannelScaling.Awq)
         {
-            factors = producer.Tie(statistics.MeanMagnitude, Mean).pow(exponent).clamp_min(1e-4);
+            factors = producer.Tie(statistics.MeanMagnitude, Mean).Power(exponent).ClampMin(1e-4);
         }
         else
         {
-            var weights = producer.Tie(stack(stage.Linears.Select(layer => layer.Value.Weight.abs().amax([0]))).amax([0]), Max).clamp_min(1e-5);
-            factors = producer.Tie(maximum(statistics.Max, -statistics.Min), Max).clamp_min(1e-5).pow(exponent) / weights.pow(1 - exponent);
+            var weights = producer.Tie(stack(stage.Linears.Select(layer => layer.Value.Weight.abs().amax([0]))).amax([0]), Max).ClampMin(1e-5);
+            factors = producer.Tie(maximum(statistics.Max, -statistics.Min), Max).ClampMin(1e-5).Power(exponent) / weights.Power(1 - exponent);
         }
 
         return factors / (factors.max() * factors.min()).sqrt();
@@ -156,7 +156,7 @@ internal static class StageScaling
         var scaled = statistics.Sample! / columns;
         var range = new ValueRange((statistics.Min / columns).min().item<float>(), (statistics.Max / columns).max().item<float>());
         return layers.Sum(layer =>
-            (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).square().sum(ScalarType.Float64).item<double>());
+            (layer.QuantizeInput(scaled, range).matmul(layer.Round(columns).t()) - layer.Output!).Square().sum(ScalarType.Float64).item<double>());
     }
 
     /// <summary>A layer's float weight with its rule, and its output for the sampled inputs.</summary>

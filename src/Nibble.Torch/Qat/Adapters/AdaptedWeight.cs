@@ -1,3 +1,4 @@
+using Nibble.Torch.Native;
 using Nibble.Torch.Training;
 using Nibble.Numerics;
 using Nibble.Recipes;
@@ -26,7 +27,7 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
     {
         using var scope = NewDisposeScope();
         this.inner = inner;
-        down = (Parameter)TorchSharp.torch.nn.Parameter(randn(rank, columns, generator: generator) / Math.Sqrt(columns)).DetachFromDisposeScope();
+        down = (Parameter)TorchSharp.torch.nn.Parameter(randn(rank, columns, generator: generator).DividedBy(Math.Sqrt(columns))).DetachFromDisposeScope();
         up = (Parameter)TorchSharp.torch.nn.Parameter(zeros(rows, rank)).DetachFromDisposeScope();
     }
 
@@ -83,7 +84,7 @@ internal abstract class AdaptedWeight : WeightFakeQuantizer
     /// <param name="own">The layer's own weight.</param>
     protected abstract Tensor Base(Tensor own);
 
-    private Tensor Merge(Tensor own) => Base(own) + up.matmul(down).view(own.shape);
+    private Tensor Merge(Tensor own) => Base(own).Plus(up.matmul(down).view(own.shape));
 
     private sealed class Kept(WeightFakeQuantizer inner, QuantizationScheme scheme, int rows, int columns, int rank, Generator generator)
         : AdaptedWeight(inner, scheme, rows, columns, rank, generator)
