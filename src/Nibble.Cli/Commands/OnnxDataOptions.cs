@@ -93,9 +93,10 @@ internal sealed class OnnxDataOptions
     /// <param name="host">Takes warnings.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="model">The float ONNX file.</param>
+    /// <param name="seed">The seed of random data.</param>
     /// <exception cref="UsageException">There is no data, and the command needs it.</exception>
     /// <exception cref="NibbleException">The data or the model cannot be read, or do not fit.</exception>
-    public ISampleSource Open(CommandHost host, ParseResult parsed, string model)
+    public ISampleSource Open(CommandHost host, ParseResult parsed, string model, long seed = 1)
     {
         var paths = parsed.GetValue(data) is { Length: > 0 } given ? given
             : Missing is null ? [RandomData]
@@ -128,7 +129,7 @@ internal sealed class OnnxDataOptions
         var drawn = inputs.Where(
             input => options.Constants.All(constant => constant.Name != input.Name) && options.States.All(state => state.Input != input.Name));
         var count = samples is null ? 1 : parsed.GetValue(samples) ?? new OnnxQuantizationOptions().Samples;
-        return new RandomSource([.. drawn], count, seed: 1, options.Constants);
+        return new RandomSource([.. drawn], count, seed, options.Constants);
     }
 
     private List<ShapeFix> Fixes(ParseResult parsed) => UsageException.Of(() => (parsed.GetValue(shapes) ?? []).Select(ShapeFix.Parse).ToList());

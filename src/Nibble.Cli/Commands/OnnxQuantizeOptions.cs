@@ -47,6 +47,13 @@ internal sealed class OnnxQuantizeOptions
     private readonly Option<bool> saturation = new("--allow-saturation")
     { Description = "ONNX only. Write the file even if its answers differ on processors whose sums of products saturate." };
 
+    private readonly Option<double?> memory = NumberOptions.Number(
+        "--memory", value => value > 0, "above 0",
+        "ONNX only. Memory limit in megabytes. Where it matters, samples are read several times, with the same result. Default: no limit.");
+
+    private readonly Option<long> seed = NumberOptions.Whole(
+        "--seed", 1, "ONNX only. Random seed: chooses which samples are held back, and random data.");
+
     public OnnxQuantizeOptions()
     {
         target.AcceptOnlyFromAmong("any", "x64-vnni", "arm64");
@@ -58,9 +65,13 @@ internal sealed class OnnxQuantizeOptions
     public Option<string?> Report { get; } = new("--report")
     { Description = "ONNX only. HTML report to write: outputs, the worst values inside, and every node." };
 
+    /// <summary>Whether only to say what would be done.</summary>
+    public Option<bool> DryRun { get; } = new("--dry-run")
+    { Description = "ONNX only. Write nothing. Say what would become of each node, and estimate the size of the file and the memory of the run." };
+
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All =>
-        [.. Data.All, mode, target, ranges, bits, block, algorithms, exclude, only, maxLoss, saturation, Report];
+        [.. Data.All, mode, target, ranges, bits, block, algorithms, exclude, only, maxLoss, saturation, memory, seed, DryRun, Report];
 
     /// <summary>Those for the data.</summary>
     public OnnxDataOptions Data { get; } = new(
@@ -69,6 +80,9 @@ internal sealed class OnnxQuantizeOptions
         Missing = "quantizing an ONNX model needs samples of its inputs, to measure ranges and to compare",
         RandomWarning = "random data: the ranges, and with them the errors below, are not those of real data",
     };
+
+    /// <summary>The random seed.</summary>
+    public long Seed(ParseResult parsed) => parsed.GetValue(seed);
 
     /// <summary>How to quantize.</summary>
     public OnnxQuantizationOptions Read(CommandHost host, ParseResult parsed, ISampleSource source)
@@ -113,6 +127,8 @@ internal sealed class OnnxQuantizeOptions
             Rounding = algorithm switch { "hqq" => WeightRounding.Hqq, "gptq" => WeightRounding.Gptq, _ => WeightRounding.RoundToNearest },
             CorrectsBiases = algorithm is null or "bias",
             AllowSaturation = parsed.GetValue(saturation),
+            MemoryBytes = parsed.GetValue(memory) is { } megabytes ? (long)(megabytes * 1e6) : null,
+            Seed = Seed(parsed),
             DataName = source.Description,
             Logger = new WarningLogger(host.Warn),
         };

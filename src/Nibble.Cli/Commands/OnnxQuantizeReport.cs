@@ -2,6 +2,7 @@ using System.Globalization;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
 using Nibble.Cli.Report.Documents;
+using Nibble.Onnx.Quantization;
 using Nibble.Onnx.Quantization.Proof;
 using Spectre.Console;
 
@@ -41,13 +42,7 @@ internal static class OnnxQuantizeReport
             host.Output.WriteLine($"worst       {string.Join(", ", worst.Select(layer => $"{layer.Name} {OnnxQuantizeText.Decibels(layer)}"))}");
         }
 
-        foreach (var group in document.Nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
-        {
-            var operators = group.GroupBy(node => node.Operator).Select(nodes => string.Create(
-                CultureInfo.InvariantCulture, $"{nodes.Count()} {nodes.Key} ({nodes.First().Node}{(nodes.Count() > 1 ? " ..." : string.Empty)})"));
-            host.Output.WriteLine($"float       {string.Join(", ", operators)}: {group.Key}");
-        }
-
+        WriteKept(host, document.Nodes);
         if (document.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
         {
             host.Output.WriteLine(string.Create(
@@ -73,6 +68,45 @@ internal static class OnnxQuantizeReport
                 CultureInfo.InvariantCulture,
                 $"speed       {OnnxQuantizeText.Speed(timing.Ratio)}: {Milliseconds(timing.Quantized)} instead of {Milliseconds(timing.Float)} (one thread, "
                 + $"{timing.Runs} paired runs)"));
+        }
+    }
+
+    /// <summary>Reports what would be done.</summary>
+    public static void Write(CommandHost host, bool json, OnnxEstimateDocument document)
+    {
+        if (json)
+        {
+            host.WriteJson(document, CliJson.Default.OnnxEstimateDocument);
+            return;
+        }
+
+        var culture = CultureInfo.InvariantCulture;
+        foreach (var mode in document.Modes)
+        {
+            host.Output.WriteLine(string.Create(
+                culture,
+                $"dry run of {OnnxQuantizeText.Name(mode.Mode)}: {mode.Nodes.Count(node => node.Kept is null)} of {mode.Nodes.Count} nodes in integers, a file of "
+                + $"{mode.Bytes:N0} bytes ({Numbers.Smaller(mode.Bytes, document.SourceBytes)})"));
+            WriteKept(host, mode.Nodes);
+        }
+
+        host.Output.WriteLine($"data        {document.Data}; " + (document.Passes == 0 ? "only to compare"
+            : string.Create(culture, $"at most {document.CalibrationSamples:N0} to calibrate on, read {(document.Passes == 1 ? "once" : $"{document.Passes} times")}")));
+        host.Output.WriteLine(string.Create(culture, $"memory      at most {document.PeakBytes >> 20:N0} MiB"));
+        foreach (var note in document.Notes)
+        {
+            host.Output.WriteLine($"note: {note}");
+        }
+    }
+
+    /// <summary>Says which nodes stay float, and why.</summary>
+    private static void WriteKept(CommandHost host, IReadOnlyList<NodeDecision> nodes)
+    {
+        foreach (var group in nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
+        {
+            var operators = group.GroupBy(node => node.Operator).Select(kept => string.Create(
+                CultureInfo.InvariantCulture, $"{kept.Count()} {kept.Key} ({kept.First().Node}{(kept.Count() > 1 ? " ..." : string.Empty)})"));
+            host.Output.WriteLine($"float       {string.Join(", ", operators)}: {group.Key}");
         }
     }
 

@@ -80,8 +80,18 @@ internal static class QuantizeCommand
     private static void Quantize(CommandHost host, ParseResult parsed, OnnxQuantizeOptions onnx, string model, string output, bool json)
     {
         var started = Stopwatch.GetTimestamp();
-        var samples = onnx.Data.Open(host, parsed, model);
+        var samples = onnx.Data.Open(host, parsed, model, onnx.Seed(parsed));
         var options = onnx.Read(host, parsed, samples);
+        if (parsed.GetValue(onnx.DryRun))
+        {
+            CommonOptions.RefuseWithoutEffect(parsed, "a dry run writes nothing", onnx.Report);
+            var estimate = OnnxQuantizer.Estimate(model, samples.Samples(), options, host.Cancellation);
+            OnnxQuantizeReport.Write(host, json, new OnnxEstimateDocument(
+                OnnxEstimateDocument.CurrentSchema, model, options.Mode, estimate.SourceBytes, options.DataName, samples.Count, options.Samples, estimate.Passes,
+                estimate.PeakBytes, estimate.Modes, estimate.Notes, Stopwatch.GetElapsedTime(started).TotalSeconds));
+            return;
+        }
+
         var result = host.WithProgress(progress => OnnxQuantizer.Run(model, output, samples.Samples(), options, progress, host.Cancellation));
         using var process = Process.GetCurrentProcess();
         var document = new OnnxQuantizeDocument(

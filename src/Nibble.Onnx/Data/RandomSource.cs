@@ -7,7 +7,7 @@ internal sealed class RandomSource : ISampleSource
 {
     private readonly (GraphInput Input, TensorKind Kind, int[] Sizes)[] inputs;
     private readonly int count;
-    private readonly int seed;
+    private readonly long seed;
     private readonly IReadOnlyList<NamedOnnxValue> constants;
 
     /// <summary>Random values.</summary>
@@ -16,7 +16,7 @@ internal sealed class RandomSource : ISampleSource
     /// <param name="seed">The same seed gives the same values.</param>
     /// <param name="constants">Inputs that are the same in all samples.</param>
     /// <exception cref="NibbleException">An input has another free size, or an unsupported type.</exception>
-    public RandomSource(IReadOnlyList<GraphInput> inputs, int count, int seed, IReadOnlyList<NamedOnnxValue>? constants = null)
+    public RandomSource(IReadOnlyList<GraphInput> inputs, int count, long seed, IReadOnlyList<NamedOnnxValue>? constants = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         this.inputs = [.. inputs.Select(input => (input, TensorKind.Of(input), input.FixedSizes("random data")))];
@@ -32,7 +32,7 @@ internal sealed class RandomSource : ISampleSource
     /// <inheritdoc/>
     public IEnumerable<IReadOnlyList<NamedOnnxValue>> Samples()
     {
-        var random = new Random(seed);
+        var random = new Random(unchecked((int)(seed ^ (seed >> 32))));
         for (var i = 0; i < count; i++)
         {
             yield return [.. inputs.Select(input => Sample(input.Input, input.Kind, input.Sizes, random)), .. constants];

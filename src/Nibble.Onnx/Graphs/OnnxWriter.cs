@@ -28,6 +28,26 @@ internal static class OnnxWriter
     /// <summary>The size of a model in bytes, with its tensor file.</summary>
     public static long BytesOf(string path) => new FileInfo(path).Length + (File.Exists(DataPath(path)) ? new FileInfo(DataPath(path)).Length : 0);
 
+    /// <summary>The size in bytes that a model has once it is written, with its tensor file.</summary>
+    /// <param name="model">The model, which holds its constants.</param>
+    public static long BytesOf(ModelProto model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        var tensors = model.Graph.Initializer.Where(tensor => tensor.HasRawData).ToList();
+        if (tensors.Sum(tensor => (long)tensor.RawData.Length) <= InlineLimit)
+        {
+            return model.CalculateSize();
+        }
+
+        var rest = model.Clone();
+        foreach (var tensor in rest.Graph.Initializer)
+        {
+            tensor.ClearRawData();
+        }
+
+        return rest.CalculateSize() + tensors.Sum(tensor => (tensor.RawData.Length + Alignment - 1L) / Alignment * Alignment);
+    }
+
     /// <summary>Writes a model. The file appears only when it is complete, after its tensor file.</summary>
     /// <param name="path">The file to write. Neither this file nor its tensor file may exist.</param>
     /// <param name="model">The model, whose graph has no initializers yet. They are added.</param>

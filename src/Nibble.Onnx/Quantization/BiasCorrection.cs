@@ -13,7 +13,8 @@ namespace Nibble.Onnx.Quantization;
 /// </remarks>
 internal sealed class BiasCorrection
 {
-    private const int MeasuredSamples = 32;
+    /// <summary>The most samples that are measured on, and kept for it.</summary>
+    public const int MeasuredSamples = 32;
 
     private readonly PreparedModel model;
     private readonly QuantizedGraph quantized;
@@ -80,8 +81,21 @@ internal sealed class BiasCorrection
     private double[][] Means(OnnxGraph graph, IReadOnlyList<(string Value, int? Axis)> values)
     {
         cancellation.ThrowIfCancellationRequested();
+        var parts = model.Memory.Parts(values.Select(value => value.Value));
+        using var sessions = new ProbedParts(graph, parts, model.Folder);
+        var means = new List<double[]>();
+        for (var part = 0; part < parts.Count; part++)
+        {
+            using var session = new StatefulSession(sessions.Open(part), options);
+            means.AddRange(Means(session, [.. values.Skip(means.Count).Take(parts[part].Count)]));
+        }
+
+        return [.. means];
+    }
+
+    private double[][] Means(StatefulSession session, IReadOnlyList<(string Value, int? Axis)> values)
+    {
         List<string> names = [.. values.Select(value => value.Value)];
-        using var session = new StatefulSession(ProbedGraph.Open(graph, names, model.Folder), options);
         var sums = new double[values.Count][];
         var counts = new long[values.Count];
         foreach (var sample in samples)

@@ -1,6 +1,7 @@
 using System.Numerics.Tensors;
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Numerics;
+using Nibble.Onnx.Graphs;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -22,12 +23,10 @@ internal static class HessianCalibration
         CancellationToken cancellation)
     {
         var graph = model.Graph();
-        var sums = graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType is "MatMul" or "Gemm")
-            .Select(node => ConstantProduct.Find(graph, node, out _)).OfType<ConstantProduct>()
-            .GroupBy(product => product.Input).ToDictionary(group => group.Key, group => new SquareMatrix(group.First().Inputs), StringComparer.Ordinal);
+        var sums = Inputs(graph).ToDictionary(input => input.Key, input => new SquareMatrix(input.Value), StringComparer.Ordinal);
         var rows = sums.Keys.ToDictionary(name => name, _ => 0L, StringComparer.Ordinal);
         var count = WatchedGraph.Run(
-            graph, sums.Keys, samples, options, model.Folder, (value, numbers) => rows[value] += Add(numbers, sums[value]), progress, cancellation);
+            graph, sums.Keys, samples, options, model, (value, numbers) => rows[value] += Add(numbers, sums[value]), progress, cancellation);
         foreach (var (name, sum) in sums)
         {
             for (var i = 0; i < sum.Size; i++)
@@ -38,6 +37,12 @@ internal static class HessianCalibration
 
         return (sums, count);
     }
+
+    /// <summary>The inputs of all products by constants, with the sizes of their last axes.</summary>
+    public static IReadOnlyDictionary<string, int> Inputs(OnnxGraph graph) =>
+        graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType is "MatMul" or "Gemm")
+            .Select(node => ConstantProduct.Find(graph, node, out _)).OfType<ConstantProduct>()
+            .GroupBy(product => product.Input).ToDictionary(group => group.Key, group => group.First().Inputs, StringComparer.Ordinal);
 
     private static int Add(ReadOnlySpan<float> values, SquareMatrix sum)
     {

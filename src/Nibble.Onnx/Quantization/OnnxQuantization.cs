@@ -4,6 +4,7 @@ using Nibble.Numerics;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Quantization.Dynamic;
+using Nibble.Onnx.Quantization.Estimation;
 using Nibble.Onnx.Quantization.Proof;
 using Nibble.Onnx.Quantization.Weights;
 using Nibble.Recipes;
@@ -38,12 +39,10 @@ internal sealed class OnnxQuantization
     public OnnxQuantizationResult Run(string output)
     {
         var (mode, quantized, calibrated) = options.Mode == OnnxMode.Auto ? Choose() : Quantize(options.Mode);
-        Describe(quantized.Graph, mode, calibrated);
+        Describe(quantized.Graph, mode, calibrated, options);
         var path = Write(quantized);
-        using var single = Open(model.Source, isDefault: true);
-        using var result = Open(path, isDefault: true);
-        RequireSameEverywhere(path, result);
-        var (outputs, compared) = GraphComparison.Run(single, result, single.Outputs, samples.HeldOut, cancellation);
+        HeldMemory.Release();
+        var (outputs, compared) = Compare(path);
         var layers = CompareLayers(quantized);
         var timing = Time(path);
         OnnxWriter.Write(output, quantized.Graph.Model);
@@ -64,7 +63,11 @@ internal sealed class OnnxQuantization
         };
     }
 
-    private double? Limit => options.MaxLoss ?? (options.Mode == OnnxMode.Auto ? AutoLoss : null);
+    /// <summary>The modes that are tried to find the fastest, in their order.</summary>
+    public static IReadOnlyList<OnnxMode> Modes => [OnnxMode.Static, OnnxMode.Dynamic, OnnxMode.Weights];
+
+    /// <summary>The largest acceptable relative error of an output. Null for any.</summary>
+    public static double? LossLimit(OnnxQuantizationOptions options) => options.MaxLoss ?? (options.Mode == OnnxMode.Auto ? AutoLoss : null);
 
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Quantize(OnnxMode mode)
     {
@@ -73,7 +76,7 @@ internal sealed class OnnxQuantization
             var quantizer = StaticQuantizer.Calibrate(
                 model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
             IReadOnlySet<string> kept = new HashSet<string>();
-            if (Limit is { } limit)
+            if (LossLimit(options) is { } limit)
             {
                 using var precision = new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation);
                 kept = precision.Choose(limit);
@@ -88,11 +91,23 @@ internal sealed class OnnxQuantization
             return (mode, quantized, quantizer.Samples);
         }
 
-        var graph = model.Graph();
-        var filter = new NodeFilter(graph, options.Exclude, options.Only);
         var (hessians, calibrated) = mode == OnnxMode.Weights && new WeightAlgorithms(Rounding: options.Rounding).NeedsData
             ? HessianCalibration.Run(model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation)
             : (new Dictionary<string, SquareMatrix>(), 0);
+        return (mode, QuantizeWeights(model, mode, options, hessians.GetValueOrDefault, cancellation), calibrated);
+    }
+
+    /// <summary>Quantizes in a mode that needs no ranges of activations.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="mode">The mode, dynamic or for weights alone.</param>
+    /// <param name="options">How to quantize.</param>
+    /// <param name="hessian">The Hessian of a value; null for those that were not calibrated.</param>
+    /// <param name="cancellation">Stops between nodes.</param>
+    public static QuantizedGraph QuantizeWeights(
+        PreparedModel model, OnnxMode mode, OnnxQuantizationOptions options, Func<string, SquareMatrix?> hessian, CancellationToken cancellation)
+    {
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
         var decisions = mode == OnnxMode.Dynamic
             ? DynamicQuantizer.Apply(graph, new DynamicOptions { GuardSaturation = options.Target == OnnxTarget.Any }, filter.Objection, cancellation)
             : WeightOnlyQuantizer.Apply(
@@ -102,14 +117,14 @@ internal sealed class OnnxQuantization
                     Bits = options.Bits,
                     BlockSize = options.BlockSize,
                     Algorithm = options.Rounding,
-                    Hessian = hessians.GetValueOrDefault,
+                    Hessian = hessian,
                     StoreConvolutions = true,
                 },
                 filter.Objection,
                 cancellation);
         graph.Sort();
         graph.RemoveUnusedConstants();
-        return (mode, new QuantizedGraph(graph, decisions, []), calibrated);
+        return new QuantizedGraph(graph, decisions, []);
     }
 
     /// <summary>
@@ -120,7 +135,7 @@ internal sealed class OnnxQuantization
     {
         using var single = Open(model.Source, isDefault: true);
         var results = new Dictionary<OnnxMode, (OnnxMode Mode, QuantizedGraph Graph, int Calibrated)>();
-        foreach (var mode in (OnnxMode[])[OnnxMode.Static, OnnxMode.Dynamic, OnnxMode.Weights])
+        foreach (var mode in Modes)
         {
             results[mode] = Quantize(mode);
             var path = Write(results[mode].Graph);
@@ -131,7 +146,7 @@ internal sealed class OnnxQuantization
 
         // A mode that finds nothing to quantize is no choice, unless all are like that.
         var useful = trials.Where(trial => results[trial.Mode].Graph.Nodes.Any(node => node.Kept is null) || trial.Bytes < model.SourceBytes).ToList();
-        var within = (useful.Count > 0 ? useful : trials).Where(trial => trial.Loss <= Limit).ToList();
+        var within = (useful.Count > 0 ? useful : trials).Where(trial => trial.Loss <= LossLimit(options)).ToList();
         var fastest = within.Select(trial => trial.Ratio).DefaultIfEmpty(0).Max();
         return results[within.Count == 0 ? (useful.Count > 0 ? useful : trials).MinBy(trial => trial.Loss)!.Mode
             : within.Where(trial => trial.Ratio >= fastest * SameSpeed).MinBy(trial => trial.Bytes)!.Mode];
@@ -147,7 +162,11 @@ internal sealed class OnnxQuantization
     }
 
     /// <summary>Says in the file how it was made.</summary>
-    private void Describe(OnnxGraph graph, OnnxMode mode, int calibrated)
+    /// <param name="graph">The quantized graph.</param>
+    /// <param name="mode">How it was quantized.</param>
+    /// <param name="calibrated">The number of samples of the calibration.</param>
+    /// <param name="options">How it was quantized in detail.</param>
+    public static void Describe(OnnxGraph graph, OnnxMode mode, int calibrated, OnnxQuantizationOptions options)
     {
         var how = mode switch
         {
@@ -160,6 +179,14 @@ internal sealed class OnnxQuantization
             [("nibble.version", OnnxModel.Version), (OnnxMetadata.Quantization, how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
                 : ((string, string)[])[]];
         graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
+    }
+
+    private (IReadOnlyList<OutputDifference> Outputs, int Samples) Compare(string path)
+    {
+        using var single = Open(model.Source, isDefault: true);
+        using var result = Open(path, isDefault: true);
+        RequireSameEverywhere(path, result);
+        return GraphComparison.Run(single, result, single.Outputs, samples.HeldOut, cancellation);
     }
 
     /// <summary>Refuses a file whose answers depend on the processor.</summary>
@@ -180,7 +207,7 @@ internal sealed class OnnxQuantization
         }
     }
 
-    private IReadOnlyList<OutputDifference> CompareLayers(QuantizedGraph quantized)
+    private List<OutputDifference> CompareLayers(QuantizedGraph quantized)
     {
         var inputs = quantized.Graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
         var values = quantized.Values.Where(value => !inputs.Contains(value)).ToList();
@@ -189,9 +216,19 @@ internal sealed class OnnxQuantization
             return [];
         }
 
-        using var single = Stateful(ProbedGraph.Open(model.Graph(), values, model.Folder));
-        using var result = Stateful(ProbedGraph.Open(quantized.Graph, values, model.Folder));
-        return GraphComparison.Run(single, result, values, samples.HeldOut.Take(ComparedLayerSamples), cancellation).Differences;
+        var parts = model.Memory.Parts(values);
+        using var singles = new ProbedParts(model.Graph(), parts, model.Folder);
+        using var results = new ProbedParts(quantized.Graph, parts, model.Folder);
+        var differences = new List<OutputDifference>();
+        for (var part = 0; part < parts.Count; part++)
+        {
+            using var single = Stateful(singles.Open(part));
+            using var result = Stateful(results.Open(part));
+            differences.AddRange(
+                GraphComparison.Run(single, result, parts[part], samples.HeldOut.Take(ComparedLayerSamples), cancellation).Differences);
+        }
+
+        return differences;
     }
 
     private PairedTiming? Time(string path)

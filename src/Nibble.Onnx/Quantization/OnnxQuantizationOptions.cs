@@ -54,6 +54,15 @@ public sealed record OnnxQuantizationOptions
     /// <summary>Whether biases are changed so that the mean of each channel is that of the float model. Static mode only. Default: yes.</summary>
     public bool CorrectsBiases { get; init; } = true;
 
+    /// <summary>Decides which samples are held back. Default: 1, which holds back the last of each five.</summary>
+    public long Seed { get; init; } = 1;
+
+    /// <summary>
+    /// The most bytes that the process shall hold. Where it is reached otherwise, samples are read several times and fewer values are watched each time, with
+    /// the same result. Default: no limit.
+    /// </summary>
+    public long? MemoryBytes { get; init; }
+
     /// <summary>Whether a file is written whose answers differ between processors because sums of products saturate. Default: no.</summary>
     public bool AllowSaturation { get; init; }
 

@@ -1,5 +1,6 @@
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Quantization.Estimation;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -39,8 +40,27 @@ public static class OnnxQuantizer
             }
         }
 
-        return Prepared(model, samples, options, (prepared, split) => new OnnxQuantization(prepared, split, options, progress, cancellation).Run(output));
+        return Prepared(model, samples, options, (prepared, split) =>
+        {
+            prepared.Memory = options.MemoryBytes is null ? MemoryPlan.Unlimited
+                : QuantizationEstimation.Run(prepared, split, options, cancellation).Memory;
+            HeldMemory.Release();
+            return new OnnxQuantization(prepared, split, options, progress, cancellation).Run(output);
+        });
     }
+
+    /// <summary>Predicts what <see cref="Run"/> would do, without calibrating or writing.</summary>
+    /// <param name="model">The float ONNX file.</param>
+    /// <param name="samples">What the model's inputs are in use. Only as many are read as are needed to know the largest, and one is run.</param>
+    /// <param name="options">How to quantize, and how much memory it may take.</param>
+    /// <param name="cancellation">Stops the work.</param>
+    /// <exception cref="NibbleException">The model or the samples cannot be used, or the memory does not suffice. The message explains why.</exception>
+    internal static OnnxQuantizationEstimate Estimate(
+        string model,
+        IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
+        OnnxQuantizationOptions options,
+        CancellationToken cancellation = default) =>
+        Prepared(model, samples, options, (prepared, split) => QuantizationEstimation.Run(prepared, split, options, cancellation));
 
     /// <summary>Measures what quantizing each convolution and each product alone does to the outputs. Writes nothing.</summary>
     /// <param name="model">The float ONNX file.</param>

@@ -1,5 +1,6 @@
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Preparation;
+using Nibble.Onnx.Quantization.Estimation;
 
 namespace Nibble.Onnx.Quantization;
 
@@ -25,6 +26,9 @@ internal sealed class PreparedModel
 
     /// <summary>The size of the model in bytes, with its tensor file.</summary>
     public long SourceBytes { get; }
+
+    /// <summary>How many values may be outputs of one run. Default: all.</summary>
+    public MemoryPlan Memory { get; set; } = MemoryPlan.Unlimited;
 
     /// <summary>Reads and prepares a model.</summary>
     /// <exception cref="NibbleException">The file is missing, is not a valid model, or is refused by ONNX Runtime.</exception>

@@ -13,7 +13,7 @@ internal static class RangeCalibration
     /// <param name="values">The values to watch.</param>
     /// <param name="samples">The samples.</param>
     /// <param name="options">How ranges are chosen, and the states.</param>
-    /// <param name="folder">A folder for temporary files.</param>
+    /// <param name="model">The model of the graph.</param>
     /// <param name="progress">Takes the number of samples so far.</param>
     /// <param name="cancellation">Stops the run.</param>
     /// <returns>A range for each value, and the number of samples.</returns>
@@ -23,13 +23,13 @@ internal static class RangeCalibration
         IReadOnlyList<string> values,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         OnnxQuantizationOptions options,
-        string folder,
+        PreparedModel model,
         IProgress<int>? progress,
         CancellationToken cancellation)
     {
         var observers = values.ToDictionary(value => value, _ => Observer.Create(options.Ranges), StringComparer.Ordinal);
         var count = WatchedGraph.Run(
-            graph, values, samples, options, folder, (value, numbers) => observers[value].Observe(numbers), progress, cancellation);
+            graph, values, samples, options, model, (value, numbers) => observers[value].Observe(numbers), progress, cancellation);
         return (observers.ToDictionary(pair => pair.Key, pair => RangeOf(pair.Key, pair.Value), StringComparer.Ordinal), count);
     }
 

@@ -1,21 +1,26 @@
 using Microsoft.ML.OnnxRuntime;
+using Nibble.Onnx.Quantization.Estimation;
 
 namespace Nibble.Onnx.Quantization;
 
-/// <summary>Holds samples back from calibration: every fifth, so that ordered data has all its kinds on both sides.</summary>
+/// <summary>Holds samples back from calibration: every fifth, so that ordered data has all its kinds on both sides. The seed says which of five.</summary>
 internal sealed class SampleSplit
 {
     private const int Every = 5;
 
     private readonly IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples;
     private readonly OnnxQuantizationOptions options;
+    private readonly int heldOut;
 
     /// <summary>Splits samples.</summary>
     /// <param name="samples">All samples. They are enumerated several times.</param>
-    /// <param name="options">Limits the number on each side.</param>
+    /// <param name="options">Limits the number on each side, and has the seed.</param>
     public SampleSplit(IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples, OnnxQuantizationOptions options)
     {
         (this.samples, this.options) = (samples, options);
+
+        // The last of five with the default seed, 1.
+        heldOut = (int)(((options.Seed % Every) + (2 * Every) - 2) % Every);
         IsHeldOut = samples.Skip(Every - 1).Any();
     }
 
@@ -28,6 +33,17 @@ internal sealed class SampleSplit
     /// <summary>The samples to compare on.</summary>
     public IEnumerable<IReadOnlyCollection<NamedOnnxValue>> HeldOut => Side(isHeldOut: true).Take(options.HeldOutSamples);
 
-    private IEnumerable<IReadOnlyCollection<NamedOnnxValue>> Side(bool isHeldOut) =>
-        !IsHeldOut ? samples : samples.Where((_, index) => index % Every == Every - 1 == isHeldOut);
+    /// <summary>The samples that are read to have enough on both sides.</summary>
+    public IEnumerable<IReadOnlyCollection<NamedOnnxValue>> Read => samples.Take(
+        IsHeldOut ? (int)Math.Min(int.MaxValue, Every * Math.Max((options.Samples / (Every - 1L)) + 1, options.HeldOutSamples)) : Every);
+
+    private IEnumerable<IReadOnlyCollection<NamedOnnxValue>> Side(bool isHeldOut)
+    {
+        var garbage = new GarbageLimit();
+        foreach (var sample in !IsHeldOut ? samples : samples.Where((_, index) => index % Every == heldOut == isHeldOut))
+        {
+            yield return sample;
+            garbage.Keep();
+        }
+    }
 }

@@ -38,8 +38,18 @@ internal sealed class StaticQuantizer
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
         var values = IntegerNodes.Candidates(graph, filter.Objection).PossibleValues;
-        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options, model.Folder, progress, cancellation);
+        var (ranges, count) = RangeCalibration.Run(graph, values, samples, options, model, progress, cancellation);
         return new StaticQuantizer(model, options, ranges, count);
+    }
+
+    /// <summary>A quantizer that knows no ranges, for graphs that show where integers are and how large the file is, but do not compute.</summary>
+    /// <exception cref="NibbleException">A pattern of the options matches no node.</exception>
+    public static StaticQuantizer Uncalibrated(PreparedModel model, OnnxQuantizationOptions options)
+    {
+        var graph = model.Graph();
+        var filter = new NodeFilter(graph, options.Exclude, options.Only);
+        var ranges = IntegerNodes.Candidates(graph, filter.Objection).PossibleValues.ToDictionary(value => value, _ => new ValueRange(-1, 1), StringComparer.Ordinal);
+        return new StaticQuantizer(model, options, ranges, samples: 0);
     }
 
     /// <summary>The convolutions and products that can be quantized, with their operators.</summary>

@@ -11,6 +11,7 @@ namespace Nibble.Onnx.Quantization;
 internal delegate void ValueWatcher(string value, ReadOnlySpan<float> numbers);
 
 /// <summary>Runs samples through a float graph and shows values from its inside. Nothing is kept.</summary>
+/// <remarks>Where memory is limited, the samples run several times, each time for other values.</remarks>
 internal static class WatchedGraph
 {
     /// <summary>Runs samples.</summary>
@@ -18,7 +19,7 @@ internal static class WatchedGraph
     /// <param name="values">The values to show: inputs, or what nodes compute.</param>
     /// <param name="samples">The samples.</param>
     /// <param name="options">The states, and the sizes of inputs.</param>
-    /// <param name="folder">A folder for temporary files.</param>
+    /// <param name="model">The model of the graph: its folder takes temporary files, and its plan limits how many values are shown in one run.</param>
     /// <param name="watch">Takes each value in each run.</param>
     /// <param name="progress">Takes the number of samples so far.</param>
     /// <param name="cancellation">Stops the run.</param>
@@ -29,36 +30,42 @@ internal static class WatchedGraph
         IReadOnlyCollection<string> values,
         IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples,
         OnnxQuantizationOptions options,
-        string folder,
+        PreparedModel model,
         ValueWatcher watch,
         IProgress<int>? progress,
         CancellationToken cancellation)
     {
         var watched = values.ToHashSet(StringComparer.Ordinal);
         var inputs = graph.Inputs.Select(input => input.Name).ToHashSet(StringComparer.Ordinal);
-        var computed = values.Where(value => !inputs.Contains(value)).ToList();
+        var parts = model.Memory.Parts(values.Where(value => !inputs.Contains(value)));
+        using var sessions = new ProbedParts(graph, parts, model.Folder);
         var count = 0;
-        using (var session = new StatefulSession(ProbedGraph.Open(graph, computed, folder), options))
+        for (var part = 0; part < parts.Count; part++)
         {
+            using var session = new StatefulSession(sessions.Open(part), options);
+
             // ONNX Runtime refuses a run without outputs. Inputs may be all that is watched.
-            IReadOnlyList<string> requested = computed.Count > 0 ? computed : session.Outputs;
+            var requested = parts[part].Count > 0 ? parts[part] : session.Outputs;
+            var shown = part == 0 ? watched : parts[part].ToHashSet(StringComparer.Ordinal);
+            var before = part * count;
+            count = 0;
             foreach (var sample in samples)
             {
                 cancellation.ThrowIfCancellationRequested();
                 using var outputs = session.Run(sample, requested);
-                foreach (var value in outputs.Concat(sample).Where(value => watched.Contains(value.Name)))
+                foreach (var value in outputs.Take(requested.Count).Concat(sample).Where(value => shown.Contains(value.Name)))
                 {
                     watch(value.Name, Numbers(value));
                 }
 
                 // What the state becomes is what the next run reads. The first one reads zeros.
-                foreach (var (input, output) in options.States.Where(state => watched.Contains(state.Input)))
+                foreach (var (input, output) in options.States.Where(state => shown.Contains(state.Input)))
                 {
                     watch(input, Numbers(outputs.First(value => value.Name == output)));
                 }
 
                 count++;
-                progress?.Report(count);
+                progress?.Report((before + count) / parts.Count);
             }
         }
 

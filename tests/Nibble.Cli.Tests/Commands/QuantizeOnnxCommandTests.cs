@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Nibble.Onnx.Graphs;
 
 namespace Nibble.Cli.Tests.Commands;
@@ -61,6 +62,11 @@ public sealed class QuantizeOnnxCommandTests : IDisposable
     [InlineData("quantize|NET|--data|random|--bits|4|-o|OUT", "--bits has no effect here: it is for --mode weights; remove it")]
     [InlineData("quantize|NET|--data|random|--algorithms|gptq|-o|OUT", "--algorithms gptq is for --mode weights; add --mode weights")]
     [InlineData("quantize|NET|--data|random|--exclude|Conv|-o|OUT", "No node of the model matches 'Conv'")]
+    [InlineData("quantize|net.gguf|--dry-run|--type|q8_0|-o|OUT", "--dry-run is for ONNX files, but FILE is a GGUF file; remove it.")]
+    [InlineData("quantize|NET|--data|random|--dry-run|--report|r.html|-o|OUT", "--report has no effect here: a dry run writes nothing; remove it")]
+    [InlineData("quantize|NET|--data|random|--memory|0|-o|OUT", "--memory is 0, expected above 0")]
+    [InlineData("quantize|NET|--data|random|--memory|20|-o|OUT", "MB of memory, even if it watches values one at a time, and only 20 MB are allowed")]
+    [InlineData("quantize|NET|--data|random|--memory|20|--dry-run|-o|OUT", "and only 20 MB are allowed")]
     [InlineData("quantize|NET|--data|missing.npy|-o|OUT", "There is no file or folder missing.npy")]
     public async Task WhatCannotWorkIsSaidAndNothingIsWritten(string line, string expected)
     {
@@ -83,7 +89,92 @@ public sealed class QuantizeOnnxCommandTests : IDisposable
 
         Assert.Equal(mode.Split('|')[0], run.Json.GetProperty("mode").GetString());
         Assert.Equal(1, run.Json.GetProperty("nodes").EnumerateArray().Count(node =>
-            node.GetProperty("operator").GetString() == "MatMul" && node.GetProperty("kept").ValueKind == System.Text.Json.JsonValueKind.Null));
+            node.GetProperty("operator").GetString() == "MatMul" && node.GetProperty("kept").ValueKind == JsonValueKind.Null));
         Assert.InRange(run.Json.GetProperty("outputs")[0].GetProperty("decibels").GetDouble(), 15, 100);
+    }
+
+    [Theory]
+    [InlineData("static")]
+    [InlineData("dynamic")]
+    [InlineData("weights")]
+    [InlineData("auto")]
+    public async Task ADryRunSaysWhatTheRunGives(string mode)
+    {
+        string[] line = ["quantize", model, "--mode", mode, "--data", "random", "--samples", "20", "--memory", "20000", "-o", folder.At("q.onnx"), "--json"];
+
+        var dry = (await CommandRun.Succeeds([.. line, "--dry-run"])).Json;
+
+        Assert.False(File.Exists(folder.At("q.onnx")));
+        var run = (await CommandRun.Succeeds(line)).Json;
+        Assert.Equal("nibble.estimate-onnx/1", dry.GetProperty("schema").GetString());
+        Assert.Equal(mode, dry.GetProperty("mode").GetString());
+        Assert.Equal(run.GetProperty("data").GetString(), dry.GetProperty("data").GetString());
+        Assert.Equal(20, dry.GetProperty("samples").GetInt32());
+        Assert.Equal(mode is "static" or "auto" ? 1 : 0, dry.GetProperty("passes").GetInt32());
+        var chosen = dry.GetProperty("modes").EnumerateArray().Single(
+            tried => tried.GetProperty("mode").GetString() == run.GetProperty("mode").GetString());
+        Assert.True(JsonElement.DeepEquals(run.GetProperty("nodes"), chosen.GetProperty("nodes")), $"{chosen} and {run}");
+        var bytes = run.GetProperty("bytes").GetInt64();
+        Assert.InRange(chosen.GetProperty("bytes").GetInt64(), bytes * 0.98, bytes * 1.02);
+    }
+
+    [Fact]
+    public async Task ADryRunInWordsSaysModesDataAndMemory()
+    {
+        var run = await CommandRun.Succeeds("quantize", model, "--mode", "static", "--data", "random", "--dry-run", "-o", folder.At("q.onnx"));
+
+        Assert.StartsWith("dry run of static INT8: 2 of 2 nodes in integers, a file of ", run.Output, StringComparison.Ordinal);
+        Assert.Contains("data        random data, 128 samples; at most 128 to calibrate on, read once", run.Output, StringComparison.Ordinal);
+        Assert.Matches(@"memory      at most [\d,]+ MiB", run.Output);
+    }
+
+    [Fact]
+    public async Task TheSameSeedGivesTheSameBytes()
+    {
+        async Task<byte[]> Bytes(string seed, string name)
+        {
+            await CommandRun.Succeeds(
+                "quantize", model, "--mode", "static", "--data", "random", "--samples", "20", "--seed", seed, "-o", folder.At(name), "--quiet");
+            return await File.ReadAllBytesAsync(folder.At(name), TestContext.Current.CancellationToken);
+        }
+
+        var first = await Bytes("5", "first.onnx");
+
+        Assert.Equal(first, await Bytes("5", "second.onnx"));
+        Assert.NotEqual(first, await Bytes("6", "other.onnx"));
+    }
+
+    [Fact]
+    public async Task MemoryDoesNotGrowWithTheData()
+    {
+        // 8,000 samples of the calibration with 4 values of 128 KiB each: 4 GiB if they were kept.
+        var network = folder.At("convolutions.onnx");
+        var builder = new GraphBuilder();
+        var value = builder.Input("x", OnnxType.Float32, 1, 1, 32, 32);
+        for (var layer = 0; layer < 2; layer++)
+        {
+            var inputs = layer == 0 ? 1 : 32;
+            var weight = builder.Initializer($"w{layer}", OnnxType.Float32, [32, inputs, 1, 1], stream =>
+            {
+                for (var i = 0; i < 32 * inputs; i++)
+                {
+                    stream.Write(BitConverter.GetBytes(MathF.Sin(i)));
+                }
+            });
+            value = builder.Node("Relu", [builder.Node("Conv", [value, weight])]);
+        }
+
+        builder.Output(builder.Node("GlobalAveragePool", [value]), "y", OnnxType.Float32, 1, 32, 1, 1);
+        OnnxWriter.Write(network, builder.Build("net", []), builder.Initializers);
+        string[] line = ["quantize", network, "--mode", "static", "--data", "random", "--json", "--quiet", "-o"];
+
+        var few = await ChildProcess.Run(folder.Root, [.. line, folder.At("few.onnx"), "--samples", "100"]);
+        var many = await ChildProcess.Run(folder.Root, [.. line, folder.At("many.onnx"), "--samples", "10000"]);
+        var expected = await ChildProcess.Run(folder.Root, [.. line, folder.At("none.onnx"), "--samples", "10000", "--dry-run"]);
+
+        Assert.Equal(8000, many.Json.GetProperty("calibrationSamples").GetInt32());
+        var peak = many.Json.GetProperty("peakBytes").GetInt64();
+        Assert.InRange(peak - few.Json.GetProperty("peakBytes").GetInt64(), long.MinValue, 20_000_000);
+        Assert.InRange(peak, 50_000_000, expected.Json.GetProperty("peakBytes").GetInt64());
     }
 }

@@ -249,6 +249,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(VerifyDocument.CurrentSchema, typeof(VerifyDocument))]
     [InlineData(VerifyEncoderDocument.CurrentSchema, typeof(VerifyEncoderDocument))]
     [InlineData(GgufDocument.CurrentSchema, typeof(GgufDocument))]
+    [InlineData(OnnxEstimateDocument.CurrentSchema, typeof(OnnxEstimateDocument))]
     [InlineData(OnnxQuantizeDocument.CurrentSchema, typeof(OnnxQuantizeDocument))]
     [InlineData(BenchDocument.CurrentSchema, typeof(BenchDocument))]
     [InlineData(BenchEncoderDocument.CurrentSchema, typeof(BenchEncoderDocument))]

@@ -253,6 +253,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(VerifyDocument))]
 [JsonSerializable(typeof(VerifyEncoderDocument))]
 [JsonSerializable(typeof(GgufDocument))]
+[JsonSerializable(typeof(OnnxEstimateDocument))]
 [JsonSerializable(typeof(OnnxQuantizeDocument))]
 [JsonSerializable(typeof(OnnxSensitivityDocument))]
 [JsonSerializable(typeof(VerifyOnnxDocument))]
