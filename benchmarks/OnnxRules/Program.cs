@@ -34,7 +34,7 @@ try
     var split = new SampleSplit(samples, options);
     var values = PythonRules.Values(model.Graph());
     var (ranges, _) = RangeCalibration.Run(
-        model.Graph(), values, split.Calibration, options with { Ranges = ObserverKind.MinMax }, model.Folder, null, CancellationToken.None);
+        model.Graph(), values, split.Calibration, options with { Ranges = ObserverKind.MinMax }, model, null, CancellationToken.None);
 
     List<object> files = [];
     foreach (var (rules, isSigned) in (ReadOnlySpan<(string, bool)>)[("S8S8", true), ("U8S8", false)])

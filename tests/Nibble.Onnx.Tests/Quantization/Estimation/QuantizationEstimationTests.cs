@@ -166,7 +166,7 @@ public sealed class QuantizationEstimationTests : IDisposable
     }
 
     /// <summary>Quantizes with all values at once and in parts, and requires the same file and the same differences.</summary>
-    private void RequireSame(string path, IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples, OnnxQuantizationOptions options)
+    private static void RequireSame(string path, IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples, OnnxQuantizationOptions options)
     {
         var results = new List<(byte[] Bytes, OnnxQuantizationResult Result)>();
         foreach (var share in (double?[])[null, 0.4])
