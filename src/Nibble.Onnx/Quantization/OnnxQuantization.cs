@@ -4,6 +4,7 @@ using Nibble.Numerics;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Quantization.Dynamic;
+using Nibble.Onnx.Quantization.Equivalence;
 using Nibble.Onnx.Quantization.Proof;
 using Nibble.Onnx.Quantization.Weights;
 using Nibble.Recipes;
@@ -38,7 +39,12 @@ internal sealed class OnnxQuantization
     public OnnxQuantizationResult Run(string output)
     {
         var (mode, quantized, calibrated) = options.Mode == OnnxMode.Auto ? Choose() : Quantize(options.Mode);
-        Describe(quantized.Graph, mode, calibrated);
+        if (mode != OnnxMode.Static && Requested() is { Count: > 0 } idle)
+        {
+            options.Logger?.NotTransformed(string.Join(", ", idle), mode.ToString().ToLowerInvariant());
+        }
+
+        Describe(quantized, mode, calibrated);
         var path = Write(quantized);
         using var single = Open(model.Source, isDefault: true);
         using var result = Open(path, isDefault: true);
@@ -54,6 +60,7 @@ internal sealed class OnnxQuantization
             SourceBytes = model.SourceBytes,
             Bytes = OnnxWriter.BytesOf(output),
             Nodes = quantized.Nodes,
+            Transformations = quantized.Transformations,
             CalibrationSamples = calibrated,
             ComparedSamples = compared,
             IsHeldOut = samples.IsHeldOut,
@@ -66,26 +73,34 @@ internal sealed class OnnxQuantization
 
     private double? Limit => options.MaxLoss ?? (options.Mode == OnnxMode.Auto ? AutoLoss : null);
 
+    /// <summary>The transformations that the options name.</summary>
+    private List<string> Requested() =>
+    [
+        .. options.EqualizesLayers ? (string[])[GraphTransformation.Equalization] : [],
+        .. options.SmoothsActivations ? (string[])[GraphTransformation.Smoothing] : [],
+    ];
+
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Quantize(OnnxMode mode)
     {
         if (mode == OnnxMode.Static)
         {
+            var (equivalent, transformations) = EquivalentModel.Of(model, samples.Calibration, options, progress, cancellation);
             var quantizer = StaticQuantizer.Calibrate(
-                model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
+                equivalent, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
             IReadOnlySet<string> kept = new HashSet<string>();
             if (Limit is { } limit)
             {
-                using var precision = new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation);
+                using var precision = new MixedPrecision(equivalent, quantizer, samples.Calibration, options, progress, cancellation);
                 kept = precision.Choose(limit);
             }
 
             var quantized = quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null);
             if (options.CorrectsBiases)
             {
-                BiasCorrection.Apply(model, quantized, samples.Calibration, options, progress, cancellation);
+                BiasCorrection.Apply(equivalent, quantized, samples.Calibration, options, progress, cancellation);
             }
 
-            return (mode, quantized, quantizer.Samples);
+            return (mode, quantized with { Float = equivalent, Transformations = transformations }, quantizer.Samples);
         }
 
         var graph = model.Graph();
@@ -147,19 +162,25 @@ internal sealed class OnnxQuantization
     }
 
     /// <summary>Says in the file how it was made.</summary>
-    private void Describe(OnnxGraph graph, OnnxMode mode, int calibrated)
+    private void Describe(QuantizedGraph quantized, OnnxMode mode, int calibrated)
     {
+        List<string> algorithms =
+        [
+            .. quantized.Transformations.Select(done => string.Create(CultureInfo.InvariantCulture, $"{done.Name} ({done.Groups.Count})")),
+            .. options.CorrectsBiases ? (string[])["bias"] : [],
+        ];
         var how = mode switch
         {
             OnnxMode.Static => string.Create(
-                CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples"),
+                CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples")
+                + (algorithms.Count > 0 ? $", algorithms: {string.Join(", ", algorithms)}" : string.Empty),
             OnnxMode.Dynamic => $"dynamic, for {options.Target}",
             _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}, by {options.Rounding}"),
         };
         (string Key, string Value)[] entries =
             [("nibble.version", OnnxModel.Version), (OnnxMetadata.Quantization, how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
                 : ((string, string)[])[]];
-        graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
+        quantized.Graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
     }
 
     /// <summary>Refuses a file whose answers depend on the processor.</summary>
@@ -189,7 +210,7 @@ internal sealed class OnnxQuantization
             return [];
         }
 
-        using var single = Stateful(ProbedGraph.Open(model.Graph(), values, model.Folder));
+        using var single = Stateful(ProbedGraph.Open((quantized.Float ?? model).Graph(), values, model.Folder));
         using var result = Stateful(ProbedGraph.Open(quantized.Graph, values, model.Folder));
         return GraphComparison.Run(single, result, values, samples.HeldOut.Take(ComparedLayerSamples), cancellation).Differences;
     }
