@@ -8,6 +8,15 @@ namespace Nibble.Cli.Commands;
 /// <summary>The options of <c>nibble quantize</c> for ONNX files.</summary>
 internal sealed class OnnxQuantizeOptions
 {
+    private const string Bias = "bias";
+    private const string None = "none";
+
+    /// <summary>What <c>--algorithms</c> accepts in static mode, in any combination.</summary>
+    private static readonly string[] StaticAlgorithms = [Bias, GraphTransformation.Equalization, GraphTransformation.Smoothing];
+
+    /// <summary>What it accepts for weights alone, one of them.</summary>
+    private static readonly string[] WeightAlgorithms = ["rtn", "hqq", "gptq"];
+
     private readonly Option<OnnxMode> mode = Choice<OnnxMode>(
         "--mode", "ONNX only. static: weights and activations, with ranges from data. dynamic: activations are measured at every run. weights: weights alone. "
         + "auto: the fastest of them within --max-loss, or within an error of 15%.", OnnxMode.Auto);
@@ -29,8 +38,9 @@ internal sealed class OnnxQuantizeOptions
         "--block-size", 16, "ONNX only. Weights per scale with --mode weights: 16, 32, 64 ... Default: 32.");
     private readonly Option<string> algorithms = new("--algorithms")
     {
-        Description = "ONNX only. How values are corrected or chosen. Static: bias (biases keep the means of channels) or none. With --mode weights: rtn (the "
-            + "nearest code), hqq, or gptq, which calibrates. Default: bias; rtn.",
+        Description = "ONNX only. How values are corrected or chosen. Static: none, or several of bias (biases keep the means of channels), cle (scales move "
+            + "between neighbouring layers) and smooth (SmoothQuant), comma-separated. With --mode weights: rtn (the nearest code), hqq, or gptq, which "
+            + "calibrates. Default: bias; rtn.",
     };
 
     private readonly Option<string[]> exclude = new("--exclude")
@@ -57,7 +67,6 @@ internal sealed class OnnxQuantizeOptions
     public OnnxQuantizeOptions()
     {
         target.AcceptOnlyFromAmong("any", "x64-vnni", "arm64");
-        algorithms.AcceptOnlyFromAmong("bias", "none", "rtn", "hqq", "gptq");
         ranges.AcceptOnlyFromAmong("minmax", "mse", "percentile", "entropy");
     }
 
@@ -99,15 +108,7 @@ internal sealed class OnnxQuantizeOptions
             CommonOptions.RefuseWithoutEffect(parsed, $"it is for {mode.Name} static or auto", maxLoss, ranges);
         }
 
-        var algorithm = parsed.GetValue(algorithms);
-        var isForWeights = algorithm is "rtn" or "hqq" or "gptq";
-        if (algorithm is not null && isForWeights != (parsed.GetValue(mode) == OnnxMode.Weights))
-        {
-            throw new UsageException(
-                $"{algorithms.Name} {algorithm} is {(isForWeights ? "for" : "not for")} {mode.Name} weights; "
-                + (isForWeights ? $"add {mode.Name} weights" : "remove it"));
-        }
-
+        var chosen = Algorithms(parsed);
         if (width is not (4 or 8))
         {
             throw new UsageException($"{bits.Name} is {width}, expected 4 or 8");
@@ -124,14 +125,57 @@ internal sealed class OnnxQuantizeOptions
             MaxLoss = parsed.GetValue(maxLoss),
             Bits = width,
             BlockSize = parsed.GetValue(block) ?? defaults.BlockSize,
-            Rounding = algorithm switch { "hqq" => WeightRounding.Hqq, "gptq" => WeightRounding.Gptq, _ => WeightRounding.RoundToNearest },
-            CorrectsBiases = algorithm is null or "bias",
+            Rounding = chosen is ["hqq"] ? WeightRounding.Hqq : chosen is ["gptq"] ? WeightRounding.Gptq : WeightRounding.RoundToNearest,
+            CorrectsBiases = chosen.Length == 0 || chosen.Contains(Bias),
+            EqualizesLayers = chosen.Contains(GraphTransformation.Equalization),
+            SmoothsActivations = chosen.Contains(GraphTransformation.Smoothing),
             AllowSaturation = parsed.GetValue(saturation),
             MemoryBytes = parsed.GetValue(memory) is { } megabytes ? (long)(megabytes * 1e6) : null,
             Seed = Seed(parsed),
             DataName = source.Description,
             Logger = new WarningLogger(host.Warn),
         };
+    }
+
+    /// <summary>The algorithms that are named, all for the mode. Empty if none is.</summary>
+    private string[] Algorithms(ParseResult parsed)
+    {
+        if (parsed.GetValue(algorithms) is not { } text)
+        {
+            return [];
+        }
+
+        string[] names = text.Split(',');
+        string[] known = [.. StaticAlgorithms, None, .. WeightAlgorithms];
+        if (Array.Find(names, name => !known.Contains(name)) is { } unknown)
+        {
+            throw new UsageException($"{algorithms.Name}: '{unknown}' is not one of {string.Join(", ", known)}.{Suggestion.For(unknown, known)}");
+        }
+
+        if (names.GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { Key: var twice })
+        {
+            throw new UsageException($"{algorithms.Name} names {twice} twice; name each algorithm once");
+        }
+
+        if (names.Length > 1 && Array.Find(names, name => !StaticAlgorithms.Contains(name)) is { } alone)
+        {
+            throw new UsageException($"{algorithms.Name} {alone} stands alone; only {string.Join(", ", StaticAlgorithms)} can be combined");
+        }
+
+        var isForWeights = WeightAlgorithms.Contains(names[0]);
+        if (isForWeights != (parsed.GetValue(mode) == OnnxMode.Weights))
+        {
+            throw new UsageException(
+                $"{algorithms.Name} {text} is {(isForWeights ? "for" : "not for")} {mode.Name} weights; "
+                + (isForWeights ? $"add {mode.Name} weights" : "remove it"));
+        }
+
+        if (parsed.GetValue(mode) == OnnxMode.Dynamic)
+        {
+            CommonOptions.RefuseWithoutEffect(parsed, $"{text} is for {mode.Name} static or auto", algorithms);
+        }
+
+        return names;
     }
 
     private static Option<T> Choice<T>(string name, string description, T otherwise)

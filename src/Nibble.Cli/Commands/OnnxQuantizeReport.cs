@@ -42,6 +42,15 @@ internal static class OnnxQuantizeReport
             host.Output.WriteLine($"worst       {string.Join(", ", worst.Select(layer => $"{layer.Name} {OnnxQuantizeText.Decibels(layer)}"))}");
         }
 
+        foreach (var done in document.Transformations)
+        {
+            host.Output.WriteLine($"{done.Name,-12}{OnnxQuantizeText.Groups(done)}");
+            foreach (var reason in done.Skipped.GroupBy(layer => layer.Reason))
+            {
+                host.Output.WriteLine($"no {done.Name,-9}{Nodes(reason.Select(layer => (layer.Node, layer.Operator)))}: {reason.Key}");
+            }
+        }
+
         WriteKept(host, document.Nodes);
         if (document.Nodes.Sum(node => node.GuardedChannels) is > 0 and var guarded)
         {
@@ -104,11 +113,15 @@ internal static class OnnxQuantizeReport
     {
         foreach (var group in nodes.Where(node => node.Kept is not null).GroupBy(node => node.Kept))
         {
-            var operators = group.GroupBy(node => node.Operator).Select(kept => string.Create(
-                CultureInfo.InvariantCulture, $"{kept.Count()} {kept.Key} ({kept.First().Node}{(kept.Count() > 1 ? " ..." : string.Empty)})"));
-            host.Output.WriteLine($"float       {string.Join(", ", operators)}: {group.Key}");
+            host.Output.WriteLine($"float       {Nodes(group.Select(node => (node.Node, node.Operator)))}: {group.Key}");
         }
     }
+
+    /// <summary>The number of nodes of each operator, each with an example.</summary>
+    private static string Nodes(IEnumerable<(string Node, string Operator)> nodes) => string.Join(
+        ", ",
+        nodes.GroupBy(node => node.Operator).Select(group => string.Create(
+            CultureInfo.InvariantCulture, $"{group.Count()} {group.Key} ({group.First().Node}{(group.Count() > 1 ? " ..." : string.Empty)})")));
 
     private static string Milliseconds(double seconds) =>
         seconds < 1 ? string.Create(CultureInfo.InvariantCulture, $"{seconds * 1e3:G3} ms") : Numbers.Duration(seconds);

@@ -96,7 +96,7 @@ internal static class QuantizeCommand
         using var process = Process.GetCurrentProcess();
         var document = new OnnxQuantizeDocument(
             OnnxQuantizeDocument.CurrentSchema, result.Path, result.Mode, result.Bytes, result.SourceBytes, options.DataName, result.CalibrationSamples,
-            result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Trials, result.Nodes,
+            result.ComparedSamples, result.IsHeldOut, result.Outputs, result.Layers, result.Timing, result.Trials, result.Nodes, result.Transformations,
             Stopwatch.GetElapsedTime(started).TotalSeconds, process.PeakWorkingSet64);
         CommandHost.Deliver(
             () =>

@@ -37,6 +37,18 @@ internal static class OnnxQuantizeHtml
                             OnnxQuantizeText.Name(trial.Mode) + (trial.Mode == document.Mode ? ", chosen" : string.Empty), Numbers.RelativeError(trial.Loss),
                             OnnxQuantizeText.Speed(trial.Ratio), Numbers.Bytes(trial.Bytes),
                         ]))),
+                    document.Transformations.Count == 0 ? null : E(
+                        "section",
+                        E("h2", "Before calibration"),
+                        E("p", "These changes of weights leave the results of the float model as they were."),
+                        document.Transformations.Select(done => (XElement[])
+                        [
+                            E("p", Typeset($"{done.Name}: {OnnxQuantizeText.Groups(done)}.")),
+                            Table($"Layers of {done.Name}", ["layers", "result"], [
+                                .. done.Groups.Select(group => (string[])[string.Join(", ", group), "changed together"]),
+                                .. done.Skipped.Select(layer => (string[])[layer.Node, $"as it was: {layer.Reason}"]),
+                            ], isText: true),
+                        ])),
                     document.Layers.Count == 0 ? null : E(
                         "section",
                         E("h2", "Quantized values, the worst first"),

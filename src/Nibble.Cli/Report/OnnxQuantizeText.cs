@@ -25,6 +25,14 @@ internal static class OnnxQuantizeText
     public static string Decibels(OutputDifference difference) => difference.Decibels is not { } value ? Numbers.Missing
         : double.IsInfinity(value) ? "equal" : string.Create(CultureInfo.InvariantCulture, $"{value:F1} dB");
 
+    /// <summary>What a transformation of the float graph did.</summary>
+    public static string Groups(GraphTransformation transformation)
+    {
+        var (count, isEqualization) = (transformation.Groups.Count, transformation.Name == GraphTransformation.Equalization);
+        var noun = isEqualization ? count == 1 ? "pair of layers" : "pairs of layers" : count == 1 ? "input of products" : "inputs of products";
+        return string.Create(CultureInfo.InvariantCulture, $"{count} {noun} {(isEqualization ? "have equal ranges" : "lost outliers to weights")}");
+    }
+
     /// <summary>What the model was calibrated and compared on.</summary>
     public static string Samples(OnnxQuantizeDocument document)
     {

@@ -4,6 +4,7 @@ using Nibble.Numerics;
 using Nibble.Onnx.Engine;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Quantization.Dynamic;
+using Nibble.Onnx.Quantization.Equivalence;
 using Nibble.Onnx.Quantization.Estimation;
 using Nibble.Onnx.Quantization.Proof;
 using Nibble.Onnx.Quantization.Weights;
@@ -39,7 +40,12 @@ internal sealed class OnnxQuantization
     public OnnxQuantizationResult Run(string output)
     {
         var (mode, quantized, calibrated) = options.Mode == OnnxMode.Auto ? Choose() : Quantize(options.Mode);
-        Describe(quantized.Graph, mode, calibrated, options);
+        if (mode != OnnxMode.Static && Requested() is { Count: > 0 } idle)
+        {
+            options.Logger?.NotTransformed(string.Join(", ", idle), mode.ToString().ToLowerInvariant());
+        }
+
+        Describe(quantized, mode, calibrated, options);
         var path = Write(quantized);
         HeldMemory.Release();
         var (outputs, compared) = Compare(path);
@@ -53,6 +59,7 @@ internal sealed class OnnxQuantization
             SourceBytes = model.SourceBytes,
             Bytes = OnnxWriter.BytesOf(output),
             Nodes = quantized.Nodes,
+            Transformations = quantized.Transformations,
             CalibrationSamples = calibrated,
             ComparedSamples = compared,
             IsHeldOut = samples.IsHeldOut,
@@ -69,26 +76,34 @@ internal sealed class OnnxQuantization
     /// <summary>The largest acceptable relative error of an output. Null for any.</summary>
     public static double? LossLimit(OnnxQuantizationOptions options) => options.MaxLoss ?? (options.Mode == OnnxMode.Auto ? AutoLoss : null);
 
+    /// <summary>The transformations that the options name.</summary>
+    private List<string> Requested() =>
+    [
+        .. options.EqualizesLayers ? (string[])[GraphTransformation.Equalization] : [],
+        .. options.SmoothsActivations ? (string[])[GraphTransformation.Smoothing] : [],
+    ];
+
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Quantize(OnnxMode mode)
     {
         if (mode == OnnxMode.Static)
         {
+            var (equivalent, transformations) = EquivalentModel.Of(model, samples.Calibration, options, progress, cancellation);
             var quantizer = StaticQuantizer.Calibrate(
-                model, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
+                equivalent, samples.Calibration, options, new StageProgress(progress, "calibrate", options.Samples), cancellation);
             IReadOnlySet<string> kept = new HashSet<string>();
             if (LossLimit(options) is { } limit)
             {
-                using var precision = new MixedPrecision(model, quantizer, samples.Calibration, options, progress, cancellation);
+                using var precision = new MixedPrecision(equivalent, quantizer, samples.Calibration, options, progress, cancellation);
                 kept = precision.Choose(limit);
             }
 
             var quantized = quantizer.Apply(node => kept.Contains(node.Name) ? StaticQuantizer.ReturnedToFloat : null);
             if (options.CorrectsBiases)
             {
-                BiasCorrection.Apply(model, quantized, samples.Calibration, options, progress, cancellation);
+                BiasCorrection.Apply(equivalent, quantized, samples.Calibration, options, progress, cancellation);
             }
 
-            return (mode, quantized, quantizer.Samples);
+            return (mode, quantized with { Float = equivalent, Transformations = transformations }, quantizer.Samples);
         }
 
         var (hessians, calibrated) = mode == OnnxMode.Weights && new WeightAlgorithms(Rounding: options.Rounding).NeedsData
@@ -162,23 +177,29 @@ internal sealed class OnnxQuantization
     }
 
     /// <summary>Says in the file how it was made.</summary>
-    /// <param name="graph">The quantized graph.</param>
+    /// <param name="quantized">The quantized graph.</param>
     /// <param name="mode">How it was quantized.</param>
     /// <param name="calibrated">The number of samples of the calibration.</param>
     /// <param name="options">How it was quantized in detail.</param>
-    public static void Describe(OnnxGraph graph, OnnxMode mode, int calibrated, OnnxQuantizationOptions options)
+    public static void Describe(QuantizedGraph quantized, OnnxMode mode, int calibrated, OnnxQuantizationOptions options)
     {
+        List<string> algorithms =
+        [
+            .. quantized.Transformations.Select(done => string.Create(CultureInfo.InvariantCulture, $"{done.Name} ({done.Groups.Count})")),
+            .. options.CorrectsBiases ? (string[])["bias"] : [],
+        ];
         var how = mode switch
         {
             OnnxMode.Static => string.Create(
-                CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples"),
+                CultureInfo.InvariantCulture, $"static, for {options.Target}, ranges by {options.Ranges} from {calibrated} samples")
+                + (algorithms.Count > 0 ? $", algorithms: {string.Join(", ", algorithms)}" : string.Empty),
             OnnxMode.Dynamic => $"dynamic, for {options.Target}",
             _ => string.Create(CultureInfo.InvariantCulture, $"weights of {options.Bits} bits in blocks of {options.BlockSize}, by {options.Rounding}"),
         };
         (string Key, string Value)[] entries =
             [("nibble.version", OnnxModel.Version), (OnnxMetadata.Quantization, how), .. mode == OnnxMode.Static ? [("nibble.calibration", options.DataName)]
                 : ((string, string)[])[]];
-        graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
+        quantized.Graph.Model.MetadataProps.AddRange(entries.Select(entry => new StringStringEntryProto { Key = entry.Key, Value = entry.Value }));
     }
 
     private (IReadOnlyList<OutputDifference> Outputs, int Samples) Compare(string path)
@@ -217,7 +238,7 @@ internal sealed class OnnxQuantization
         }
 
         var parts = model.Memory.Parts(values);
-        using var singles = new ProbedParts(model.Graph(), parts, model.Folder);
+        using var singles = new ProbedParts((quantized.Float ?? model).Graph(), parts, model.Folder);
         using var results = new ProbedParts(quantized.Graph, parts, model.Folder);
         var differences = new List<OutputDifference>();
         for (var part = 0; part < parts.Count; part++)

@@ -63,6 +63,21 @@ public sealed record OnnxQuantizationOptions
     /// </summary>
     public long? MemoryBytes { get; init; }
 
+    /// <summary>
+    /// Whether scales move between neighbouring layers before calibration, so that each channel has the same range in both (cross-layer equalization, Nagel et
+    /// al. 2019). The float model computes the same. Static mode only. Default: no.
+    /// </summary>
+    public bool EqualizesLayers { get; init; }
+
+    /// <summary>
+    /// Whether outliers of channels behind a normalization move into the weights that read them before calibration (SmoothQuant, Xiao et al. 2022). The float
+    /// model computes the same. Static mode only. Default: no.
+    /// </summary>
+    public bool SmoothsActivations { get; init; }
+
+    /// <summary>How much of the outliers moves into the weights, from 0 (nothing) to 1 (all). Default: 0.5.</summary>
+    public double SmoothingStrength { get; init; } = 0.5;
+
     /// <summary>Whether a file is written whose answers differ between processors because sums of products saturate. Default: no.</summary>
     public bool AllowSaturation { get; init; }
 

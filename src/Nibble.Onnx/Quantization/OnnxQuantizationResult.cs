@@ -20,6 +20,9 @@ public sealed record OnnxQuantizationResult
     /// <summary>What became of each node, in the order of the prepared graph: constants folded, batch normalization part of convolutions.</summary>
     public required IReadOnlyList<NodeDecision> Nodes { get; init; }
 
+    /// <summary>What was changed before calibration without changing what the float model computes. Empty if the options or the mode name nothing.</summary>
+    public required IReadOnlyList<GraphTransformation> Transformations { get; init; }
+
     /// <summary>The number of samples that it was calibrated on.</summary>
     public required int CalibrationSamples { get; init; }
 

@@ -1,5 +1,6 @@
 using Microsoft.ML.OnnxRuntime;
 using Nibble.Onnx.Graphs;
+using Nibble.Onnx.Quantization.Equivalence;
 using Nibble.Onnx.Quantization.Estimation;
 
 namespace Nibble.Onnx.Quantization;
@@ -85,14 +86,15 @@ public static class OnnxQuantizer
         options ??= new OnnxQuantizationOptions();
         return Prepared(model, samples, options, (prepared, split) =>
         {
+            var (equivalent, _) = EquivalentModel.Of(prepared, split.Calibration, options, progress, cancellation);
             var quantizer = StaticQuantizer.Calibrate(
-                prepared, split.Calibration, options, new OnnxQuantization.StageProgress(progress, "calibrate", options.Samples), cancellation);
+                equivalent, split.Calibration, options, new OnnxQuantization.StageProgress(progress, "calibrate", options.Samples), cancellation);
             if (quantizer.WeightedNodes().Count == 0)
             {
                 throw new NibbleException($"{model}: no convolution and no product by a constant can be quantized, so there is nothing to measure.");
             }
 
-            using var measurement = new MixedPrecision(prepared, quantizer, split.HeldOut, options, progress, cancellation);
+            using var measurement = new MixedPrecision(equivalent, quantizer, split.HeldOut, options, progress, cancellation);
             return new OnnxSensitivityResult
             {
                 Nodes = [.. measurement.Measure().OrderByDescending(node => node.Loss).ThenBy(node => node.Node, StringComparer.Ordinal)],

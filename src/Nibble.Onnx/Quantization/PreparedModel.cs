@@ -39,6 +39,13 @@ internal sealed class PreparedModel
         return prepared;
     }
 
+    /// <summary>The same model with another graph that computes the same. <see cref="Source"/> stays what it is.</summary>
+    public PreparedModel With(OnnxGraph graph)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        return new PreparedModel(Path, Folder, graph.Model) { Memory = Memory };
+    }
+
     /// <summary>A graph of the model that can be edited.</summary>
     public OnnxGraph Graph() => new(model.Clone());
 }

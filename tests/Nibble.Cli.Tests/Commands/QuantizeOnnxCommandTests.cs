@@ -61,6 +61,10 @@ public sealed class QuantizeOnnxCommandTests : IDisposable
     [InlineData("quantize|net.gguf|-o|OUT", "A GGUF file needs --type")]
     [InlineData("quantize|NET|--data|random|--bits|4|-o|OUT", "--bits has no effect here: it is for --mode weights; remove it")]
     [InlineData("quantize|NET|--data|random|--algorithms|gptq|-o|OUT", "--algorithms gptq is for --mode weights; add --mode weights")]
+    [InlineData("quantize|NET|--data|random|--algorithms|bias,cel|-o|OUT", "--algorithms: 'cel' is not one of bias, cle, smooth, none, rtn, hqq, gptq.")]
+    [InlineData("quantize|NET|--data|random|--algorithms|cle,cle|-o|OUT", "--algorithms names cle twice")]
+    [InlineData("quantize|NET|--data|random|--algorithms|cle,none|-o|OUT", "--algorithms none stands alone; only bias, cle, smooth can be combined")]
+    [InlineData("quantize|NET|--data|random|--mode|dynamic|--algorithms|cle|-o|OUT", "--algorithms has no effect here: cle is for --mode static or auto")]
     [InlineData("quantize|NET|--data|random|--exclude|Conv|-o|OUT", "No node of the model matches 'Conv'")]
     [InlineData("quantize|net.gguf|--dry-run|--type|q8_0|-o|OUT", "--dry-run is for ONNX files, but FILE is a GGUF file; remove it.")]
     [InlineData("quantize|NET|--data|random|--dry-run|--report|r.html|-o|OUT", "--report has no effect here: a dry run writes nothing; remove it")]
@@ -75,6 +79,25 @@ public sealed class QuantizeOnnxCommandTests : IDisposable
         Assert.NotEqual(0, run.ExitCode);
         Assert.Contains(expected, run.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(folder.At("q.onnx")));
+    }
+
+    [Fact]
+    public async Task SeveralAlgorithmsAreAppliedAndWhatTheyDidIsSaid()
+    {
+        string[] line = ["quantize", model, "--mode", "static", "--algorithms", "cle,smooth", "--data", "random", "--samples", "20", "-o"];
+
+        var run = await CommandRun.Succeeds([.. line, folder.At("q.onnx"), "--report", folder.At("q.html")]);
+
+        Assert.Contains("cle         0 pairs of layers have equal ranges", run.Output, StringComparison.Ordinal);
+        Assert.Contains("its result is an output of the model", run.Output, StringComparison.Ordinal);
+        Assert.Contains("smooth      0 inputs of products lost outliers to weights", run.Output, StringComparison.Ordinal);
+        Assert.Contains("The algorithm cle changed nothing", run.Error, StringComparison.Ordinal);
+        var metadata = OnnxModelReader.Read(folder.At("q.onnx")).Model.MetadataProps.ToDictionary(entry => entry.Key, entry => entry.Value);
+        Assert.EndsWith(", algorithms: cle (0), smooth (0)", metadata["nibble.quantization"], StringComparison.Ordinal);
+        Assert.Contains("Before calibration", await File.ReadAllTextAsync(folder.At("q.html"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        var json = (await CommandRun.Succeeds([.. line, folder.At("again.onnx"), "--json"])).Json;
+        Assert.Equal("cle", json.GetProperty("transformations")[0].GetProperty("name").GetString());
+        Assert.Equal("MatMul", json.GetProperty("transformations")[0].GetProperty("skipped")[0].GetProperty("operator").GetString());
     }
 
     [Theory]

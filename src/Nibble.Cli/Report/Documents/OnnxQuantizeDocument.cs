@@ -19,6 +19,7 @@ internal sealed record OnnxQuantizeDocument(
     PairedTiming? Timing,
     IReadOnlyList<ModeTrial> Trials,
     IReadOnlyList<NodeDecision> Nodes,
+    IReadOnlyList<GraphTransformation> Transformations,
     double Seconds,
     long PeakBytes)
 {

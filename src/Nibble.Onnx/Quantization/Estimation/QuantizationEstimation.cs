@@ -67,7 +67,7 @@ internal static class QuantizationEstimation
         // Codes are as large however they are chosen.
         var quantized = mode == OnnxMode.Static ? StaticQuantizer.Uncalibrated(model, options).Apply(_ => null)
             : OnnxQuantization.QuantizeWeights(model, mode, options with { Rounding = WeightRounding.RoundToNearest }, _ => null, cancellation);
-        OnnxQuantization.Describe(quantized.Graph, mode, options.Samples, options);
+        OnnxQuantization.Describe(quantized, mode, options.Samples, options);
         return new ModeEstimate(mode, OnnxWriter.BytesOf(quantized.Graph.Model), quantized.Nodes);
     }
 
