@@ -4,7 +4,7 @@
 #     benchmarks/onnx.sh DATA      where DATA holds the models and data of ../shared/data
 #
 # Writes one JSON document per model and mode to benchmarks/results/onnx. ResNet-18 comes from the package Microsoft.ML.DnnImageFeaturizer.ResNet18 if it has
-# been restored; MiniLM is exported from its checkpoint first. It wants the machine for itself, and takes about five minutes.
+# been restored; MiniLM is exported from its checkpoint first. It wants the machine for itself, and takes about ten minutes.
 set -euo pipefail
 data=$(realpath "$1")
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ mkdir -p "$results"
 measure() {
     local name=$1 model=$2 mode
     shift 2
-    for mode in static dynamic weights; do
+    for mode in static dynamic weights auto; do
         rm -f "$work/quantized.onnx"
         "$nibble" quantize "$model" "$@" --mode "$mode" --output "$work/quantized.onnx" --json --quiet > "$work/result.json"
         sed -e 's|"output": ".*"|"output": "'"$name.$mode.onnx"'"|' -e "s|$data/||" "$work/result.json" > "$results/$name-$mode.json"

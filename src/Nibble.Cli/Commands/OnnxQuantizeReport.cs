@@ -11,6 +11,9 @@ namespace Nibble.Cli.Commands;
 /// <summary>The output of <c>nibble quantize</c> for ONNX files.</summary>
 internal static class OnnxQuantizeReport
 {
+    /// <summary>How many times faster a file must be to be called faster: single runs differ as much.</summary>
+    private const double NoticeablyFaster = 1.05;
+
     private const int ShownLayers = 3;
 
     /// <summary>Reports what was written.</summary>
@@ -77,6 +80,11 @@ internal static class OnnxQuantizeReport
                 CultureInfo.InvariantCulture,
                 $"speed       {OnnxQuantizeText.Speed(timing.Ratio)}: {Milliseconds(timing.Quantized)} instead of {Milliseconds(timing.Float)} (one thread, "
                 + $"{timing.Runs} paired runs)"));
+        }
+
+        if (document.Trials.Count > 0 && document.Trials.All(trial => trial.Ratio < NoticeablyFaster))
+        {
+            host.Output.WriteLine("note: no mode is noticeably faster than the float model on this processor; what the file saves is size");
         }
     }
 

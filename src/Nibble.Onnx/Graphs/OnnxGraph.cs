@@ -280,20 +280,15 @@ internal sealed class OnnxGraph
     {
         ArgumentNullException.ThrowIfNull(chain);
         var readers = Consumers(value).ToList();
-        var isOutput = IsOutput(value);
         if (Producer(value) is null)
         {
-            if (isOutput)
-            {
-                throw new ArgumentException($"'{value}' is an input and an output, so that nothing can be inserted between.", nameof(value));
-            }
-
+            // An input that is an output too stays that output.
             Redirect(value, chain(value), readers);
             return;
         }
 
         // An output keeps its name, so the node gets a new one. Otherwise the node keeps its name, which calibration and reports use.
-        if (isOutput)
+        if (IsOutput(value))
         {
             var inner = RenameOutput(value, value + "/float");
             var last = Producer(chain(inner))!;

@@ -175,6 +175,23 @@ public sealed class OnnxQuantizerTests : IDisposable
     }
 
     [Fact]
+    public void AnInputThatIsAnOutputStaysFloatThere()
+    {
+        var network = new TestModel(17);
+        var x = network.Input("x", OnnxType.Float32, 1, 3, 8, 8);
+        network.Output(x);
+        OnnxWriter.Write(
+            folder.File("passing.onnx"), network.Output(network.Node("Conv", [x, network.Floats(TestGraph.Numbers(1, 6), 2, 3, 1, 1)])).Model);
+
+        var result = OnnxQuantizer.Run(
+            folder.File("passing.onnx"), folder.File("quantized.onnx"), Samples(20),
+            new OnnxQuantizationOptions { Mode = OnnxMode.Static, TimingLimit = TimeSpan.Zero }, cancellation: TestContext.Current.CancellationToken);
+
+        Assert.Null(result.Nodes.Single(node => node.Operator == "Conv").Kept);
+        Assert.Equal(0, result.Outputs.Single(output => output.Name == x).RelativeError);
+    }
+
+    [Fact]
     public void FewSamplesAreSaidToBeTheSame()
     {
         var result = OnnxQuantizer.Run(
