@@ -82,7 +82,8 @@ public sealed class CrossLayerEqualizationTests
             _ => model.Node(between, [x]),
         };
         model.Type(x, OnnxType.Float32, between == "GlobalAveragePool" ? [1, Channels, 1, 1] : [1, Channels, 4, 4]);
-        model.Output(between == "ConvTranspose" ? model.Node("ConvTranspose", [x, Wide(Channels, 2, 1, 1)], groups) : Conv(x, Wide(4, Channels / 2, 1, 1), null, groups));
+        model.Output(between == "ConvTranspose" ? model.Node("ConvTranspose", [x, Wide(Channels, 2, 1, 1)], groups)
+            : Conv(x, Wide(4, Channels / 2, 1, 1), null, groups));
         if (between == "Add")
         {
             model.Type(model.Model.Graph.Node[0].Output[0], OnnxType.Float32, [1, Channels, 4, 4]);
@@ -267,7 +268,11 @@ public sealed class CrossLayerEqualizationTests
             [.. Enumerable.Range(0, 10).Select(_ => (IReadOnlyCollection<NamedOnnxValue>)[Sample("x", [1, 4])])],
             new OnnxQuantizationOptions
             {
-                Mode = OnnxMode.Static, TimingLimit = TimeSpan.Zero, EqualizesLayers = true, SmoothsActivations = true, Logger = new ListLogger(told),
+                Mode = OnnxMode.Static,
+                TimingLimit = TimeSpan.Zero,
+                EqualizesLayers = true,
+                SmoothsActivations = true,
+                Logger = new ListLogger(told),
             });
 
         Assert.Equal(["cle", "smooth"], result.Transformations.Select(done => done.Name));
@@ -332,8 +337,11 @@ public sealed class CrossLayerEqualizationTests
         model.Node("Conv", bias is null ? [x, weight] : [x, weight, bias], attributes);
 
     /// <summary>Constants whose ranges differ widely.</summary>
-    private string Wide(params long[] shape) =>
-        model.Floats([.. Numbers((int)shape.Aggregate(1L, (product, size) => product * size)).Select(value => value * MathF.Pow(30, random.NextSingle()))], shape);
+    private string Wide(params long[] shape)
+    {
+        var count = (int)shape.Aggregate(1L, (product, size) => product * size);
+        return model.Floats(Array.ConvertAll(Numbers(count), value => value * MathF.Pow(30, random.NextSingle())), shape);
+    }
 
-    private IEnumerable<float> Numbers(int count) => Enumerable.Range(0, count).Select(_ => RandomGraphs.Normal(random)).ToList();
+    private float[] Numbers(int count) => [.. Enumerable.Range(0, count).Select(_ => RandomGraphs.Normal(random))];
 }

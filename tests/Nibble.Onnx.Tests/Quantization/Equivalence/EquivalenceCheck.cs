@@ -29,7 +29,8 @@ internal static class EquivalenceCheck
                 var (wanted, got) = (one.AsTensor<float>().ToArray(), other.AsTensor<float>().ToArray());
                 var largest = wanted.Select(Math.Abs).DefaultIfEmpty(0).Max();
                 Assert.All(wanted.Zip(got), pair => Assert.True(
-                    MathF.Abs(pair.First - pair.Second) <= Tolerance * MathF.Max(largest, 1e-3f), $"{what}: {one.Name} is {pair.Second}, expected {pair.First}"));
+                    MathF.Abs(pair.First - pair.Second) <= Tolerance * MathF.Max(largest, 1e-3f),
+                    $"{what}: {one.Name} is {pair.Second}, expected {pair.First}"));
             }
         }
     }
