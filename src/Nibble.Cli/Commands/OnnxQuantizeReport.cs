@@ -102,13 +102,14 @@ internal static class OnnxQuantizeReport
         {
             host.Output.WriteLine(string.Create(
                 culture,
-                $"dry run of {OnnxQuantizeText.Name(mode.Mode)}: {mode.Nodes.Count(node => node.Kept is null)} of {mode.Nodes.Count} nodes in integers, a file of "
-                + $"{mode.Bytes:N0} bytes ({Numbers.Smaller(mode.Bytes, document.SourceBytes)})"));
+                $"dry run of {OnnxQuantizeText.Name(mode.Mode)}: {mode.Nodes.Count(node => node.Kept is null)} of {mode.Nodes.Count} nodes in integers, "
+                + $"a file of {mode.Bytes:N0} bytes ({Numbers.Smaller(mode.Bytes, document.SourceBytes)})"));
             WriteKept(host, mode.Nodes);
         }
 
+        var times = document.Passes == 1 ? "once" : string.Create(culture, $"{document.Passes} times");
         host.Output.WriteLine($"data        {document.Data}; " + (document.Passes == 0 ? "only to compare"
-            : string.Create(culture, $"at most {document.CalibrationSamples:N0} to calibrate on, read {(document.Passes == 1 ? "once" : $"{document.Passes} times")}")));
+            : string.Create(culture, $"at most {document.CalibrationSamples:N0} to calibrate on, read {times}")));
         host.Output.WriteLine(string.Create(culture, $"memory      at most {document.PeakBytes >> 20:N0} MiB"));
         foreach (var note in document.Notes)
         {

@@ -87,8 +87,8 @@ internal static class QuantizeCommand
             CommonOptions.RefuseWithoutEffect(parsed, "a dry run writes nothing", onnx.Report);
             var estimate = OnnxQuantizer.Estimate(model, samples.Samples(), options, host.Cancellation);
             OnnxQuantizeReport.Write(host, json, new OnnxEstimateDocument(
-                OnnxEstimateDocument.CurrentSchema, model, options.Mode, estimate.SourceBytes, options.DataName, samples.Count, options.Samples, estimate.Passes,
-                estimate.PeakBytes, estimate.Modes, estimate.Notes, Stopwatch.GetElapsedTime(started).TotalSeconds));
+                OnnxEstimateDocument.CurrentSchema, model, options.Mode, estimate.SourceBytes, options.DataName, samples.Count, options.Samples,
+                estimate.Passes, estimate.PeakBytes, estimate.Modes, estimate.Notes, Stopwatch.GetElapsedTime(started).TotalSeconds));
             return;
         }
 

@@ -13,7 +13,7 @@ internal static class ProbedGraph
     public static InferenceSession Open(OnnxGraph graph, IEnumerable<string> values, string folder) =>
         Open(graph, values, folder, path => OnnxRuntimeSession.Open(path, path, Environment.ProcessorCount, FreeEarly));
 
-    /// <summary>Makes a session take memory for each value alone and give it back with the value. An arena would take up to twice as much, and keep it.</summary>
+    /// <summary>Makes a session take memory for each value alone and give it back with the value. An arena takes up to twice as much, and keeps it.</summary>
     public static void FreeEarly(SessionOptions settings)
     {
         ArgumentNullException.ThrowIfNull(settings);

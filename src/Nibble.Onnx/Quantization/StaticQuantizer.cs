@@ -48,8 +48,8 @@ internal sealed class StaticQuantizer
     {
         var graph = model.Graph();
         var filter = new NodeFilter(graph, options.Exclude, options.Only);
-        var ranges = IntegerNodes.Candidates(graph, filter.Objection).PossibleValues.ToDictionary(value => value, _ => new ValueRange(-1, 1), StringComparer.Ordinal);
-        return new StaticQuantizer(model, options, ranges, samples: 0);
+        var values = IntegerNodes.Candidates(graph, filter.Objection).PossibleValues;
+        return new StaticQuantizer(model, options, values.ToDictionary(value => value, _ => new ValueRange(-1, 1), StringComparer.Ordinal), samples: 0);
     }
 
     /// <summary>The convolutions and products that can be quantized, with their operators.</summary>

@@ -96,7 +96,8 @@ internal static class QuantizationEstimation
         if (limit is { } loss)
         {
             yield return string.Create(
-                CultureInfo.InvariantCulture, $"errors decide whether nodes return to float in static mode: the most sensitive do until the error is within {loss:P0}");
+                CultureInfo.InvariantCulture,
+                $"errors decide whether nodes return to float in static mode: the most sensitive do until the error is within {loss:P0}");
         }
     }
 }

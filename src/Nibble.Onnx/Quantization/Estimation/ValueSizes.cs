@@ -63,7 +63,8 @@ internal sealed class ValueSizes
         PreparedModel model, IEnumerable<IReadOnlyCollection<NamedOnnxValue>> samples, OnnxQuantizationOptions options, CancellationToken cancellation)
     {
         var graph = model.Graph();
-        var isFixed = graph.Inputs.All(input => options.Shapes.ContainsKey(input.Name) || graph.TypeOf(input.Name)?.Shape?.All(size => size is not null) == true);
+        var isFixed = graph.Inputs.All(
+            input => options.Shapes.ContainsKey(input.Name) || graph.TypeOf(input.Name)?.Shape?.All(size => size is not null) == true);
         IReadOnlyCollection<NamedOnnxValue>? largest = null;
         foreach (var sample in isFixed ? samples.Take(1) : samples)
         {

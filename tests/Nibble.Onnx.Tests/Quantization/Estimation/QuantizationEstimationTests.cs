@@ -71,7 +71,8 @@ public sealed class QuantizationEstimationTests : IDisposable
     public void TheLargestSampleCounts()
     {
         var free = folder.File("free.onnx");
-        OnnxWriter.Write(free, new TestModel(13) is var network ? network.Output(network.Node("Relu", [network.Input("x", OnnxType.Float32, null, 4)])).Model : null!);
+        var network = new TestModel(13);
+        OnnxWriter.Write(free, network.Output(network.Node("Relu", [network.Input("x", OnnxType.Float32, null, 4)])).Model);
         IReadOnlyCollection<NamedOnnxValue> Sample(int rows) => [NamedOnnxValue.CreateFromTensor("x", new DenseTensor<float>([rows, 4]))];
 
         var largest = ValueSizes.LargestOf(PreparedModel.Open(free, folder.Path), [Sample(2), Sample(7), Sample(3)], new OnnxQuantizationOptions(), default);
@@ -125,7 +126,8 @@ public sealed class QuantizationEstimationTests : IDisposable
     [Fact]
     public void PartsOfRealNetworksGiveTheSameBytes()
     {
-        foreach (var (name, size) in ((string, int)[])[("resnet20-cifar10/resnet20.onnx", 32), ("onnx/pgd_2_3_16.onnx", 32), ("onnx/yunet_n_320_320.onnx", 320)])
+        (string, int)[] networks = [("resnet20-cifar10/resnet20.onnx", 32), ("onnx/pgd_2_3_16.onnx", 32), ("onnx/yunet_n_320_320.onnx", 320)];
+        foreach (var (name, size) in networks)
         {
             var path = SharedData.Require(name);
             RequireSame(
@@ -139,8 +141,8 @@ public sealed class QuantizationEstimationTests : IDisposable
         byte[] Bytes(long seed)
         {
             File.Delete(folder.File("seeded.onnx"));
-            return File.ReadAllBytes(OnnxQuantizer.Run(
-                model, folder.File("seeded.onnx"), Samples(20), new OnnxQuantizationOptions { Mode = OnnxMode.Static, Seed = seed, TimingLimit = TimeSpan.Zero }).Path);
+            var options = new OnnxQuantizationOptions { Mode = OnnxMode.Static, Seed = seed, TimingLimit = TimeSpan.Zero };
+            return File.ReadAllBytes(OnnxQuantizer.Run(model, folder.File("seeded.onnx"), Samples(20), options).Path);
         }
 
         var first = Bytes(7);
