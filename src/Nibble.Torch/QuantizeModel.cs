@@ -61,7 +61,8 @@ public static class QuantizeModel
             ArgumentNullException.ThrowIfNull(recipe);
             options ??= new PtqOptions();
             RequireOne(options.Data, options.DataFiles);
-            var data = options.DataFiles.Count > 0 ? Read(model, options.DataFiles, new CompareOptions { Logger = options.Logger }, cancellation) : options.Data;
+            var data = options.DataFiles.Count == 0 ? options.Data
+                : Read(model, options.DataFiles, new CompareOptions { Logger = options.Logger }, cancellation);
             return PostTrainingQuantizer.Run(model, recipe, options with { Data = data, DataFiles = [], Restart = false }, progress, cancellation);
         }
 

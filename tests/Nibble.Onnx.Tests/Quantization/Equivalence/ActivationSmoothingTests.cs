@@ -141,8 +141,10 @@ public sealed class ActivationSmoothingTests : IDisposable
 
     private PreparedModel Prepared(ModelProto source)
     {
-        File.WriteAllBytes(folder.File("source.onnx"), source.ToByteArray());
-        return PreparedModel.Open(folder.File("source.onnx"), folder.Path);
+        var place = Directory.CreateDirectory(folder.File(Path.GetRandomFileName())).FullName;
+        var path = Path.Combine(place, "watched.onnx");
+        File.WriteAllBytes(path, source.ToByteArray());
+        return PreparedModel.Open(path, place);
     }
 
     private string Input() => model.Input("x", OnnxType.Float32, 1, 3, Channels);
