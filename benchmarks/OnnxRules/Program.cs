@@ -19,7 +19,12 @@ if (args is not [var name, var path, var images, var preprocessing, var count])
     return 1;
 }
 
-var options = new OnnxQuantizationOptions { Mode = OnnxMode.Static, Samples = int.Parse(count, CultureInfo.InvariantCulture), TimingLimit = TimeSpan.FromSeconds(5) };
+var options = new OnnxQuantizationOptions
+{
+    Mode = OnnxMode.Static,
+    Samples = int.Parse(count, CultureInfo.InvariantCulture),
+    TimingLimit = TimeSpan.FromSeconds(5),
+};
 var temporary = Directory.CreateTempSubdirectory("nibble-rules-");
 try
 {
@@ -29,7 +34,8 @@ try
         inputs = GraphInputs.Of(session);
     }
 
-    var samples = SampleSource.Open([images], inputs, new SampleOptions { Images = ImagePreprocessing.Parse(preprocessing) }).Samples().Take(options.Samples * 5 / 4);
+    var source = SampleSource.Open([images], inputs, new SampleOptions { Images = ImagePreprocessing.Parse(preprocessing) });
+    var samples = source.Samples().Take(options.Samples * 5 / 4);
     var model = PreparedModel.Open(path, temporary.FullName);
     var split = new SampleSplit(samples, options);
     var values = PythonRules.Values(model.Graph());
@@ -49,8 +55,8 @@ try
     var output = Path.Combine(model.Folder, "nibble.onnx");
     OnnxQuantizer.Run(path, output, samples, options with { TimingLimit = TimeSpan.Zero });
     files.Add(Measure("nibble", output));
-    Console.WriteLine(JsonSerializer.Serialize(
-        new { model = name, onnxRuntime = OrtEnv.Instance().GetVersionString(), files }, new JsonSerializerOptions { WriteIndented = true }));
+    var format = new JsonSerializerOptions { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+    Console.WriteLine(JsonSerializer.Serialize(new { model = name, onnxRuntime = OrtEnv.Instance().GetVersionString(), files }, format));
 
     object Measure(string rules, string file)
     {
@@ -69,7 +75,8 @@ try
         return new
         {
             rules,
-            integer = operators.Where(pair => pair.Key.StartsWith("QLinear", StringComparison.Ordinal) || pair.Key is "QGemm" or "MatMulIntegerToFloat").Sum(pair => pair.Value),
+            integer = operators.Where(pair => pair.Key.StartsWith("QLinear", StringComparison.Ordinal) || pair.Key is "QGemm" or "MatMulIntegerToFloat")
+                .Sum(pair => pair.Value),
             conversions = operators.Where(pair => pair.Key is "QuantizeLinear" or "DequantizeLinear").Sum(pair => pair.Value),
             floatProducts = operators.Where(pair => pair.Key is "Conv" or "FusedConv" or "MatMul" or "FusedMatMul" or "Gemm").Sum(pair => pair.Value),
             error = differences.Max(difference => difference.RelativeError),

@@ -66,7 +66,8 @@ internal sealed class PythonRules
         foreach (var node in graph.Nodes.Where(node => node.OpType is "Relu" or "Clip").ToList())
         {
             var (input, output) = (node.Input[0], node.Output[0]);
-            if (graph.Producer(input) is { } before && IsQuantized(before) && graph.Consumers(input).Count == 1 && !graph.IsOutput(input) && !graph.IsOutput(output))
+            if (graph.Producer(input) is { } before && IsQuantized(before) && graph.Consumers(input).Count == 1
+                && !graph.IsOutput(input) && !graph.IsOutput(output))
             {
                 graph.Redirect(output, input, graph.Consumers(output));
                 graph.Remove(node);
@@ -127,7 +128,8 @@ internal sealed class PythonRules
         var values = constant.Floats();
         var scale = Math.Max(values.Select(Math.Abs).DefaultIfEmpty(0).Max() / sbyte.MaxValue, float.Epsilon);
         var codes = Array.ConvertAll(values, value => (sbyte)Math.Clamp(MathF.Round(value / scale, MidpointRounding.ToEven), -sbyte.MaxValue, sbyte.MaxValue));
-        graph.SetInput(node, input, Dequantized(TensorValues.Make(constant.Name + "/codes", constant.Dims, codes), scale, TensorValues.Make(constant.Name + "/zero", [], [(sbyte)0])));
+        var zeroPoint = TensorValues.Make(constant.Name + "/zero", [], [(sbyte)0]);
+        graph.SetInput(node, input, Dequantized(TensorValues.Make(constant.Name + "/codes", constant.Dims, codes), scale, zeroPoint));
         return scale;
     }
 

@@ -84,7 +84,9 @@ internal static class OnnxQuantizeReport
 
         if (document.Trials.Count > 0 && document.Trials.All(trial => trial.Ratio < NoticeablyFaster))
         {
-            host.Output.WriteLine("note: no mode is noticeably faster than the float model on this processor; what the file saves is size");
+            host.Output.WriteLine("note: no mode is noticeably faster than the float model on this processor; "
+                + (document.Trials.First(trial => trial.Mode == document.Mode).IsIdle
+                    ? "those that quantize something are slower or lose too much, and the file holds the float model" : "what the file saves is size"));
         }
     }
 

@@ -5,4 +5,8 @@ namespace Nibble.Onnx.Quantization;
 /// <param name="Loss">The largest relative error of an output, <c>sqrt(sum (x - y)^2 / sum x^2)</c>.</param>
 /// <param name="Ratio">How many times faster than the float graph, one thread.</param>
 /// <param name="Bytes">The size of the file.</param>
-public sealed record ModeTrial(OnnxMode Mode, double Loss, double Ratio, long Bytes);
+public sealed record ModeTrial(OnnxMode Mode, double Loss, double Ratio, long Bytes)
+{
+    /// <summary>Whether the mode found nothing to quantize, so that the file is the float model.</summary>
+    public bool IsIdle { get; init; }
+}

@@ -18,9 +18,6 @@ internal sealed class OnnxQuantization
     /// <summary>The loss within which the fastest mode is chosen if the caller sets no limit.</summary>
     private const double AutoLoss = 0.15;
 
-    /// <summary>Files whose speeds are within this share of each other are equally fast: single runs differ as much.</summary>
-    private const double SameSpeed = 0.95;
-
     private const int ComparedLayerSamples = 8;
 
     private readonly PreparedModel model;
@@ -142,10 +139,7 @@ internal sealed class OnnxQuantization
         return new QuantizedGraph(graph, decisions, []);
     }
 
-    /// <summary>
-    /// The fastest mode whose loss on samples of the calibration is within the limit. Among those that are as fast, the smallest file; a mode that is slower
-    /// than float only if all are.
-    /// </summary>
+    /// <summary>The best mode, measured on samples of the calibration.</summary>
     private (OnnxMode Mode, QuantizedGraph Graph, int Calibrated) Choose()
     {
         using var single = Open(model.Source, isDefault: true);
@@ -156,15 +150,14 @@ internal sealed class OnnxQuantization
             var path = Write(results[mode].Graph);
             using var quantized = Open(path, isDefault: true);
             var (differences, _) = GraphComparison.Run(single, quantized, single.Outputs, samples.Calibration.Take(options.HeldOutSamples), cancellation);
-            trials.Add(new ModeTrial(mode, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1, OnnxWriter.BytesOf(path)));
+            var bytes = OnnxWriter.BytesOf(path);
+            trials.Add(new ModeTrial(mode, differences.Max(difference => difference.RelativeError) ?? 0, Time(path)?.Ratio ?? 1, bytes)
+            {
+                IsIdle = results[mode].Graph.Nodes.All(node => node.Kept is not null) && bytes >= model.SourceBytes,
+            });
         }
 
-        // A mode that finds nothing to quantize is no choice, unless all are like that.
-        var useful = trials.Where(trial => results[trial.Mode].Graph.Nodes.Any(node => node.Kept is null) || trial.Bytes < model.SourceBytes).ToList();
-        var within = (useful.Count > 0 ? useful : trials).Where(trial => trial.Loss <= LossLimit(options)).ToList();
-        var fastest = within.Select(trial => trial.Ratio).DefaultIfEmpty(0).Max();
-        return results[within.Count == 0 ? (useful.Count > 0 ? useful : trials).MinBy(trial => trial.Loss)!.Mode
-            : within.Where(trial => trial.Ratio >= fastest * SameSpeed).MinBy(trial => trial.Bytes)!.Mode];
+        return results[ModeChoice.Best(trials, LossLimit(options) ?? double.PositiveInfinity).Mode];
     }
 
     private string Write(QuantizedGraph quantized)
