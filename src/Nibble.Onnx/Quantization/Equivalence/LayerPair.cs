@@ -13,30 +13,15 @@ internal sealed class LayerPair
 
     private readonly IReadOnlyList<(NodeProto Node, int Input)> addends;
     private readonly int positions;
-    private readonly double[] smallestFactors;
 
     /// <summary>Joins two layers.</summary>
-    /// <param name="graph">The graph.</param>
     /// <param name="first">The layer whose output channels are divided.</param>
     /// <param name="second">The layer whose input channels are multiplied.</param>
     /// <param name="positions">The number of neighbouring inputs of the second layer that one channel of the first becomes: above 1 behind Flatten.</param>
     /// <param name="addends">The additions of a constant vector between them, and the place of the vector among their inputs.</param>
-    public LayerPair(OnnxGraph graph, ScaledLayer first, ScaledLayer second, int positions, IReadOnlyList<(NodeProto Node, int Input)> addends)
+    public LayerPair(ScaledLayer first, ScaledLayer second, int positions, IReadOnlyList<(NodeProto Node, int Input)> addends)
     {
-        ArgumentNullException.ThrowIfNull(graph);
-        ArgumentNullException.ThrowIfNull(first);
         (First, Second, this.positions, this.addends) = (first, second, positions, addends);
-        var biases = first.Biases(graph);
-        foreach (var (node, input) in addends)
-        {
-            var values = graph.Constant(node.Input[input])!.Floats();
-            biases = [.. biases.Zip(values, (bias, value) => bias + Math.Abs(value))];
-        }
-
-        // Dividing a channel of small weights by a small factor also enlarges its bias, and with it the range of all activations. No bias may outgrow the
-        // largest one.
-        var largest = biases.Max();
-        smallestFactors = Array.ConvertAll(biases, bias => Math.Max(1 / LargestFactor, largest > 0 && double.IsFinite(largest) ? bias / largest : 0));
     }
 
     /// <summary>The layer whose output channels are divided.</summary>
@@ -65,7 +50,7 @@ internal sealed class LayerPair
             }
 
             var before = First.OutputFactors[channel];
-            var factor = Math.Clamp(before * Math.Sqrt(range1 / range2), smallestFactors[channel], LargestFactor) / before;
+            var factor = Math.Clamp(before * Math.Sqrt(range1 / range2), 1 / LargestFactor, LargestFactor) / before;
             First.DivideOutput(channel, factor);
             for (var position = 0; position < positions; position++)
             {

@@ -122,7 +122,7 @@ internal sealed class LayerPairs
             return "the layer behind it reads its channels along another axis";
         }
 
-        pairs.Add(new LayerPair(graph, first, second, positions, addends));
+        pairs.Add(new LayerPair(first, second, positions, addends));
         return null;
     }
 

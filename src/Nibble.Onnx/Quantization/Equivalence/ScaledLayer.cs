@@ -91,20 +91,6 @@ internal sealed class ScaledLayer
             : null;
     }
 
-    /// <summary>The largest magnitude of a bias of each output channel, before scaling. Zeros without a bias.</summary>
-    public double[] Biases(OnnxGraph graph)
-    {
-        ArgumentNullException.ThrowIfNull(graph);
-        var largest = new double[Outputs];
-        var values = BiasName is { } name ? BiasValues(graph.Constant(name)!) : [];
-        for (var i = 0; i < values.Length; i++)
-        {
-            largest[i % Outputs] = Math.Max(largest[i % Outputs], Math.Abs(values[i]));
-        }
-
-        return largest;
-    }
-
     /// <summary>The largest magnitude of the scaled weights of each output channel.</summary>
     public double[] OutputRanges() => Ranges(isOutputs: true);
 

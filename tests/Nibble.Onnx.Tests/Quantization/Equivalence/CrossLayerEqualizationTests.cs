@@ -196,20 +196,18 @@ public sealed class CrossLayerEqualizationTests
     }
 
     [Fact]
-    public void ChannelsWithoutWeightsKeepTheirScaleAndBiasesDoNotOutgrowTheLargest()
+    public void ChannelsWithoutWeightsKeepTheirScaleAndFactorsAreBounded()
     {
-        // Channel 0 has no weights in the first layer, channel 1 none in the second. Channel 2 wants to be divided by 1 / 1000, which would make its bias 900.
-        float[] first = [0, 3, 1e-6f];
-        var hidden = model.Node("Gemm", [Row(1), model.Floats(first, 1, 3), model.Floats([1, 2, 0.9f], 3)]);
-        model.Output(model.Node("Gemm", [hidden, model.Floats([5, 0, 1], 3, 1)]));
+        // Channel 0 has no weights in the first layer, channel 1 none in the second, channel 2 nothing but noise. Channel 3 would be multiplied by 10^6.
+        var hidden = model.Node("Gemm", [Row(1), model.Floats([0, 3, 1e-9f, 1e-6f], 1, 4), model.Floats([1, 2, 3, 1e-6f], 4)]);
+        model.Output(model.Node("Gemm", [hidden, model.Floats([5, 0, 1, 1e6f], 4, 1)]));
 
         var (graph, done) = Equalize();
 
         Assert.Single(done.Groups);
-        var biases = graph.Constant(graph.Nodes[0].Input[2])!.Floats();
-        Assert.Equal([1, 2], biases[..2]);
-        Assert.Equal(2, biases[2], 1e-5);
-        Assert.Equal([5, 0], graph.Constant(graph.Nodes[1].Input[1])!.Floats()[..2]);
+        Assert.Equal([1, 2, 3], graph.Constant(graph.Nodes[0].Input[2])!.Floats()[..3]);
+        Assert.Equal(65536e-6, graph.Constant(graph.Nodes[0].Input[2])!.Floats()[3], 1e-7);
+        Assert.Equal([5, 0, 1], graph.Constant(graph.Nodes[1].Input[1])!.Floats()[..3]);
         RequireSameFunction(graph);
     }
 
