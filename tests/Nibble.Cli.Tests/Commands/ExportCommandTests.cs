@@ -12,7 +12,7 @@ public sealed class ExportCommandTests : IDisposable
 {
     /// <summary>With AVX-512, llama.cpp has kernels whose rounding is not the one that verify explains. Fixed tolerances take its place.</summary>
     private static readonly string[] OtherKernels =
-        System.Runtime.Intrinsics.X86.Avx512F.IsSupported ? ["--tolerance", "0.1", "--logit-tolerance", "1"] : [];
+        System.Runtime.Intrinsics.X86.Avx512F.IsSupported ? ["--tolerance", "0.5", "--logit-tolerance", "1"] : [];
 
     private readonly TinyFolder folder = new();
 
