@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.RegularExpressions;
 using Nibble.Cli.Report;
 using Nibble.Cli.Tests.Commands;
@@ -53,6 +54,23 @@ public sealed partial class ReadmePictureTests
 
         Assert.InRange(runs[0].LossDifference - runs[1].LossDifference, Math.Log(1.5), 2);
         Assert.Contains("(QAT) at 2 bits", Advice.For(result).Answers[^1].Text, StringComparison.Ordinal);
+    }
+
+    /// <summary>The comparison of a pretrained encoder in docs/results/encoders.md.</summary>
+    [Fact]
+    public void TheTableOfTheEncoderIsWhatWasMeasured()
+    {
+        var page = File.ReadAllText(Repository.At("docs", "results", "encoders.md"));
+        var result = ComparisonJson.Parse(File.ReadAllText(Path.Combine(Measured, "sst2", "compare.json")));
+
+        foreach (var width in result.Runs.Where(run => run.Method is not null).GroupBy(run => run.WeightBits))
+        {
+            var scores = width.OrderBy(run => run.Method).Select(run => Percent(run.Quality));
+            Assert.Contains(
+                $"| W{width.Key}A8 | {Percent(result.Baseline.Quality)} | {string.Join(" | ", scores)} |", page, StringComparison.Ordinal);
+        }
+
+        static string Percent(double share) => string.Create(CultureInfo.InvariantCulture, $"{share * 100:F2}");
     }
 
     private static string Flat(string text) => Space().Replace(text, " ").Trim();
