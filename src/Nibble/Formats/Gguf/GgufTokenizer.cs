@@ -52,8 +52,8 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
                 case SentencePieceTokens model:
                     SentencePiece(model);
                     break;
-                default:
-                    throw new NibbleException($"{folder}: its tokenizer is WordPiece, which a GGUF file of a decoder cannot hold; expected byte-level "
+                case var model:
+                    throw new NibbleException($"{folder}: its tokenizer is {(model as ComposedModel)?.Kind ?? "WordPiece"}, which a GGUF file of a decoder cannot hold; expected byte-level "
                         + "BPE or SentencePiece.");
             }
 

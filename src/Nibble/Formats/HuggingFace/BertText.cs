@@ -10,9 +10,6 @@ namespace Nibble.Formats.HuggingFace;
 /// <remarks>.NET decides what counts as a mark or an accent. Its Unicode version is newer than that library's 8.0 of 2015 and has more of them.</remarks>
 internal static class BertText
 {
-    /// <summary>Matches a word or one punctuation mark: any non-alphanumeric ASCII character or a character of Unicode category P.</summary>
-    public const string Words = @"[\p{P}$+<=>^`|~]|[^\s\p{P}$+<=>^`|~]+";
-
     /// <summary>Removes control characters, replaces whitespace with spaces, separates ideographs, strips accents and lowers case, as configured.</summary>
     public static string Normalize(string text, BertNormalization asked)
     {
@@ -51,9 +48,12 @@ internal static class BertText
             prepared = normal.ToString();
         }
 
-        // The only letter whose lower case is always two characters.
-        return asked.LowersCase ? prepared.Replace("\u0130", "i\u0307", StringComparison.Ordinal).ToLowerInvariant() : prepared;
+        return asked.LowersCase ? Lower(prepared) : prepared;
     }
+
+    /// <summary>Converts letters to lower case.</summary>
+    // The only letter whose lower case is always two characters.
+    public static string Lower(string text) => text.Replace("\u0130", "i\u0307", StringComparison.Ordinal).ToLowerInvariant();
 
     private static bool IsDropped(Rune rune) => rune.Value is 0 or 0xFFFD || (rune.Value is not ('\t' or '\n' or '\r')
         && Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse);

@@ -6,7 +6,7 @@ namespace Nibble.Formats.HuggingFace;
 
 /// <summary>Converts text to the ids of a checkpoint's vocabulary, and back.</summary>
 /// <remarks>
-/// Supports <c>tokenizer.json</c> with byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM), SentencePiece BPE (Llama 2, Mistral) and WordPiece (BERT),
+/// Supports <c>tokenizer.json</c> with BPE (GPT-2, Llama, Qwen, Mistral), unigram (T5, XLM-R), WordPiece (BERT) and word-level models,
 /// <c>tokenizer.model</c> (SentencePiece BPE) and <c>vocab.txt</c> (WordPiece). Files that use an unsupported feature are rejected. Added tokens in the
 /// text, for example <c>&lt;|endoftext|&gt;</c>, become their ids. Safe for concurrent calls.
 /// </remarks>
@@ -16,6 +16,7 @@ public sealed class TextTokenizer
     private readonly AddedTokens raw;
     private readonly AddedTokens normalized;
     private readonly Dictionary<int, string> addedTexts;
+    private readonly Dictionary<int, string> addedTokens;
 
     private TextTokenizer(TokenizerContent content, SpecialTokens special)
     {
@@ -26,6 +27,7 @@ public sealed class TextTokenizer
         // The unknown token occurs in the middle of words.
         addedTexts = content.Added.Where(token => token.Id != model.UnknownId).GroupBy(token => token.Id)
             .ToDictionary(group => group.Key, group => model.DecodeToken(group.First().Text));
+        addedTokens = content.Added.GroupBy(token => token.Id).ToDictionary(group => group.Key, group => group.First().Text);
         VocabularySize = Math.Max(model.Size, content.Added.Select(token => token.Id + 1).DefaultIfEmpty().Max());
         (BosId, EosId, StartId, EndId) = special;
     }
@@ -103,6 +105,7 @@ public sealed class TextTokenizer
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>(text.Length / 2);
+        text = Whole(text);
         foreach (var (token, part) in raw.Split(text))
         {
             if (token is not null)
@@ -119,7 +122,7 @@ public sealed class TextTokenizer
                 }
                 else
                 {
-                    model.Encode(rest, ids);
+                    model.Encode(rest, first: ids.Count == 0, ids);
                 }
             }
         }
@@ -132,11 +135,20 @@ public sealed class TextTokenizer
     public string Decode(IReadOnlyList<int> ids)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        var (text, between) = (new StringBuilder(), new List<int>());
         foreach (var id in ids)
         {
             ArgumentOutOfRangeException.ThrowIfNegative(id, nameof(ids));
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(id, VocabularySize, nameof(ids));
+        }
+
+        if (Content.Decoder is { } decoder)
+        {
+            return decoder([.. ids.Select(id => addedTokens.TryGetValue(id, out var token) ? token : id < model.Size ? model.TokenOf(id) : null).OfType<string>()]);
+        }
+
+        var (text, between) = (new StringBuilder(), new List<int>());
+        foreach (var id in ids)
+        {
             if (addedTexts.TryGetValue(id, out var added))
             {
                 Flush();
@@ -157,4 +169,8 @@ public sealed class TextTokenizer
             between.Clear();
         }
     }
+
+    /// <summary>The text with U+FFFD for halves of characters, as it is in UTF-8.</summary>
+    private static string Whole(string text) => text.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF')
+        ? Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)) : text;
 }

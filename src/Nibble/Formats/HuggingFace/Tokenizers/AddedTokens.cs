@@ -105,13 +105,13 @@ internal sealed class AddedTokens
         throw new InvalidOperationException("no token starts at the position of a match");
     }
 
+    private static bool IsOfWord(string text, int index) =>
+        IsOfWord(char.ConvertToUtf32(text, char.IsLowSurrogate(text[index]) && index > 0 ? index - 1 : index));
+
     /// <summary>Whether a character matches <c>\w</c> in Rust's regular expressions: alphabetic characters, marks, decimal digits, connector punctuation
     /// and joiners (Unicode Technical Standard 18, annex C). Fractions and superscripts do not match.</summary>
-    private static bool IsOfWord(string text, int index)
-    {
-        var character = char.ConvertToUtf32(text, char.IsLowSurrogate(text[index]) && index > 0 ? index - 1 : index);
-        return CharUnicodeInfo.GetUnicodeCategory(character) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
+    internal static bool IsOfWord(int character) =>
+        CharUnicodeInfo.GetUnicodeCategory(character) is <= UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
             || character is 0x200C or 0x200D or (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169)
                 or (>= 0x1F170 and <= 0x1F189);
-    }
 }

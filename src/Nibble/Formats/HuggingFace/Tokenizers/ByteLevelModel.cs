@@ -32,6 +32,7 @@ internal sealed class ByteLevelModel : TokenModel
     private readonly BytePairMerger merger;
     private readonly int[] idsOfBytes;
     private readonly byte[]?[] bytesOfIds;
+    private readonly string?[] tokens;
 
     /// <param name="pairs">The parts of the tokenizer.</param>
     /// <exception cref="ArgumentException">.NET cannot parse a pattern.</exception>
@@ -49,10 +50,10 @@ internal sealed class ByteLevelModel : TokenModel
 
         idsOfBytes = [.. ByteAlphabet.Letters.Select(letter => pairs.Vocabulary.GetValueOrDefault(letter.ToString(), -1))];
         Size = pairs.Vocabulary.Values.Max() + 1;
-        bytesOfIds = new byte[]?[Size];
+        (bytesOfIds, tokens) = (new byte[]?[Size], new string?[Size]);
         foreach (var (token, id) in pairs.Vocabulary)
         {
-            bytesOfIds[id] = ByteAlphabet.ToBytes(token);
+            (bytesOfIds[id], tokens[id]) = (ByteAlphabet.ToBytes(token), token);
         }
 
         int Id(string token) => pairs.Vocabulary.TryGetValue(token, out var id) ? id
@@ -66,6 +67,8 @@ internal sealed class ByteLevelModel : TokenModel
 
     public override int? IdOf(string text) => Pairs.Vocabulary.TryGetValue(text, out var id) ? id : null;
 
+    public override string? TokenOf(int id) => tokens[id];
+
     public override string Normalize(string text, bool first) => Pairs.Normalization switch
     {
         NormalizationForm.C => UnicodeNormalization.Compose(text),
@@ -75,7 +78,7 @@ internal sealed class ByteLevelModel : TokenModel
 
     public override string NormalizeToken(string text) => Normalize(text, first: false);
 
-    public override void Encode(string text, List<int> ids)
+    public override void Encode(string text, bool first, List<int> ids)
     {
         // Most text consists of a few frequent words.
         var known = new Dictionary<string, int[]>(StringComparer.Ordinal);

@@ -16,7 +16,8 @@ internal sealed class BytePairMerger
     /// <param name="merged">Called for every merge, with its two tokens and the result.</param>
     public void Merge(List<int> ids, Action<int, int, int>? merged = null)
     {
-        var queue = new PriorityQueue<(int Place, int Id), (int Rank, int Place)>();
+        // The priority is the rank, and below it the place.
+        var queue = new PriorityQueue<(int Place, int Id), ulong>();
         for (var i = 0; i + 1 < ids.Count; i++)
         {
             Offer(i, ids[i], ids[i + 1]);
@@ -66,7 +67,7 @@ internal sealed class BytePairMerger
         {
             if (pairs.TryGetValue(Key(left, right), out var pair))
             {
-                queue.Enqueue((place, pair.Id), (pair.Rank, place));
+                queue.Enqueue((place, pair.Id), Key(pair.Rank, place));
             }
         }
     }

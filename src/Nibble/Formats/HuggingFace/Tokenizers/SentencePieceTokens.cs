@@ -88,6 +88,8 @@ internal sealed class SentencePieceTokens : TokenModel
 
     public override int? IdOf(string text) => all.TryGetValue(text, out var id) ? id : null;
 
+    public override string? TokenOf(int id) => Model.Pieces[id].Text is { Length: > 0 } text ? text : null;
+
     public override string Normalize(string text, bool first)
     {
         if (Model.RemovesExtraBlanks)
@@ -95,19 +97,17 @@ internal sealed class SentencePieceTokens : TokenModel
             text = string.Join(' ', text.Split(' ', StringSplitOptions.RemoveEmptyEntries));
         }
 
-        text = NormalizeToken(text);
-        var puts = Model.BlankBefore == BlankBefore.Always || (Model.BlankBefore == BlankBefore.First && first);
-
-        // Of the two forms in tokenizer.json, only the older one adds a space before an existing space.
-        return text.Length > 0 && puts && !(Model.KeepsBlankBefore && text[0] == Blank) ? Blank + text : text;
+        return Model.KeepsBlankBefore ? text : Marked(text, first);
     }
 
-    public override string NormalizeToken(string text) => text.Replace(' ', Blank);
+    public override string NormalizeToken(string text) => Model.KeepsBlankBefore ? text : text.Replace(' ', Blank);
 
     public override string DecodeToken(string text) => text.Replace(Blank, ' ');
 
-    public override void Encode(string text, List<int> result)
+    public override void Encode(string text, bool first, List<int> result)
     {
+        // Of the two forms in tokenizer.json, the newer one marks spaces only after it has found all added tokens.
+        text = Model.KeepsBlankBefore ? Marked(text, first) : text;
         foreach (var (token, part) in userDefined.Split(text))
         {
             if (token is not null)
@@ -150,6 +150,14 @@ internal sealed class SentencePieceTokens : TokenModel
             text.Append(Encoding.UTF8.GetString(bytes.ToArray()));
             bytes.Clear();
         }
+    }
+
+    /// <summary>The text with all spaces marked, and one put before it if asked. The newer form keeps a space that is there.</summary>
+    private string Marked(string text, bool first)
+    {
+        text = text.Replace(' ', Blank);
+        var puts = Model.BlankBefore == BlankBefore.Always || (Model.BlankBefore == BlankBefore.First && first);
+        return text.Length > 0 && puts && !(Model.KeepsBlankBefore && text[0] == Blank) ? Blank + text : text;
     }
 
     private void EncodePart(string text, List<int> result)

@@ -12,6 +12,9 @@ internal abstract class TokenModel
     /// <summary>The id of a token by its text in the vocabulary; null if there is no such token.</summary>
     public abstract int? IdOf(string text);
 
+    /// <summary>The text in the vocabulary of an id below <see cref="Size"/>; null if there is no such token.</summary>
+    public abstract string? TokenOf(int id);
+
     /// <summary>Normalizes text.</summary>
     /// <param name="text">Text between added tokens.</param>
     /// <param name="first">Whether no added token precedes it.</param>
@@ -24,8 +27,11 @@ internal abstract class TokenModel
     public virtual string DecodeToken(string text) => text;
 
     /// <summary>Appends the ids of normalized text.</summary>
+    /// <param name="text">Text between added tokens.</param>
+    /// <param name="first">Whether no added token precedes it.</param>
+    /// <param name="ids">The list to append to.</param>
     /// <exception cref="NibbleException">The vocabulary cannot spell the text and has no id for unknown text.</exception>
-    public abstract void Encode(string text, List<int> ids);
+    public abstract void Encode(string text, bool first, List<int> ids);
 
     /// <summary>Converts the ids between added tokens to text.</summary>
     public abstract string Decode(IReadOnlyList<int> ids);

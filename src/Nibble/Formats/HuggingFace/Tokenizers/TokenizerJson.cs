@@ -12,7 +12,11 @@ internal sealed record TextTemplate(IReadOnlyList<int> Before, IReadOnlyList<int
 /// <param name="Model">Converts text to ids.</param>
 /// <param name="Added">The added tokens.</param>
 /// <param name="Template">The tokens added around text; null if the file does not specify them.</param>
-internal sealed record TokenizerContent(TokenModel Model, IReadOnlyList<AddedToken> Added, TextTemplate? Template);
+internal sealed record TokenizerContent(TokenModel Model, IReadOnlyList<AddedToken> Added, TextTemplate? Template)
+{
+    /// <summary>Converts the tokens of a text to the text; null if the model does.</summary>
+    public Func<List<string>, string>? Decoder { get; init; }
+}
 
 /// <summary>
 /// Reads <c>tokenizer.json</c>, the format of huggingface/tokenizers. Unsupported features are rejected with their position in the file.
@@ -53,7 +57,7 @@ internal sealed class TokenizerJson
     private TokenizerContent Read()
     {
         var added = AddedTokens();
-        var model = Model();
+        var model = Model(added);
         foreach (var (index, token) in added.Index())
         {
             if (model.IdOf(token.Text) is { } id && id != token.Id)
@@ -62,180 +66,147 @@ internal sealed class TokenizerJson
                     + "file contradicts itself.");
             }
 
-            if (token.Normalized && model is SentencePieceTokens { Model: { BlankBefore: not BlankBefore.Never, KeepsBlankBefore: false } })
+            if (token.Normalized && model.NormalizeToken(token.Text).Length == 0)
             {
-                throw root["added_tokens"].Refuse($"[{index}] ('{token.Text}') is normalized, and its normalizer puts a space before it", "normalized false");
+                throw root["added_tokens"].Refuse($"[{index}] ('{token.Text}') is normalized, and nothing is left of it", "normalized false");
             }
         }
 
-        return new TokenizerContent(model, added, root.Find("post_processor") is { } processor ? Template(processor) : null);
+        return new TokenizerContent(model, added, root.Find("post_processor") is { } processor ? Template(processor) : null) { Decoder = Decoder(model) };
     }
 
-    private TokenModel Model()
+    private Func<List<string>, string>? Decoder(TokenModel model)
+    {
+        if (root.Find("decoder") is not { } decoder)
+        {
+            // Without one, the library puts spaces between tokens.
+            return model is ComposedModel ? tokens => string.Join(' ', tokens) : null;
+        }
+
+        Func<List<string>, List<string>>[] steps = [.. Steps(decoder).Select(DecoderReader.Read)];
+        return model is ByteLevelModel && decoder.Text("type") == "ByteLevel" ? null
+            : tokens => tokens.Count == 0 ? string.Empty : string.Concat(steps.Aggregate(tokens, (tokens, step) => step(tokens)));
+    }
+
+    private TokenModel Model(IReadOnlyList<AddedToken> added)
     {
         var model = root.Find("model") ?? throw new KeyNotFoundException("model is missing");
-        var type = model.Text("type") ?? (model.Find("merges") is not null ? "BPE" : "WordPiece");
-        if (type == "WordPiece")
-        {
-            return WordPiece(model);
-        }
-
-        if (type != "BPE")
-        {
-            throw model.Refuse($"is of type {type}", "BPE or WordPiece");
-        }
-
-        foreach (var key in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
-        {
-            if (model.Text(key) is { Length: > 0 } mark)
-            {
-                throw model[key].Refuse($"is '{mark}'", "none");
-            }
-        }
-
         if (model.Find("dropout") is { } dropout && dropout.Value.GetDouble() != 0)
         {
             throw dropout.Refuse($"is {dropout.Value}, so text is split at random", "none");
         }
 
-        var steps = Steps(root.Find("pre_tokenizer")).ToList();
-        return steps.Exists(step => step.Text("type") == "ByteLevel") ? ByteLevel(model, steps) : SentencePiece(model, steps);
+        List<Node> normalizers = [.. Steps(root.Find("normalizer"))], steps = [.. Steps(root.Find("pre_tokenizer"))];
+        switch (model.Text("type") ?? (model.Find("merges") is not null ? "BPE" : model.Find("unk_id") is not null ? "Unigram" : "WordPiece"))
+        {
+            case "BPE":
+                var vocabulary = Vocabulary(model);
+                return IsByteLevel(model, vocabulary, normalizers, steps) ? ByteLevel(model, vocabulary, normalizers, steps)
+                    : SentencePieceOf(model, vocabulary, normalizers, steps) is { } form
+                        && !(form.Prepends && added.Any(token => token.Normalized)) ? SentencePiece(model, vocabulary, form)
+                    : Composed(BytePairWords(model, vocabulary), "BPE without a form that GGUF knows", normalizers, steps);
+            case "WordPiece":
+                return IsBert(model, normalizers, steps) ? WordPiece(model, normalizers)
+                    : Composed(new WordPieceWords(path, Vocabulary(model), Unknown(model, "[UNK]"), model.Text("continuing_subword_prefix") ?? "##",
+                        Longest(model)), "WordPiece", normalizers, steps);
+            case "Unigram":
+                return Composed(Unigram(model), "unigram", normalizers, steps);
+            case "WordLevel":
+                return Composed(new WholeWords(path, Vocabulary(model), Unknown(model, "<unk>")), "a list of whole words", normalizers, steps);
+            case var type:
+                throw model.Refuse($"is of type {type}", "BPE, Unigram, WordPiece or WordLevel");
+        }
     }
 
-    private ByteLevelModel ByteLevel(Node model, List<Node> steps)
+    private static ComposedModel Composed(WordModel words, string kind, List<Node> normalizers, List<Node> steps)
     {
-        if (model.Flag("byte_fallback") is true)
-        {
-            throw model["byte_fallback"].Refuse("is true although a step of pre_tokenizer is ByteLevel", "false");
-        }
+        var knowsFirst = normalizers.TrueForAll(NormalizerReader.KeepsBeginning);
+        return new ComposedModel(
+            [.. normalizers.Select(NormalizerReader.Read)],
+            [.. steps.Select((step, index) => PreTokenizerReader.Read(step, knowsFirst && index == 0))],
+            words,
+            kind);
+    }
 
+    /// <summary>Whether BPE has the form of GPT-2: no marks at the edges of words, and text split by patterns before it is written as bytes.</summary>
+    private static bool IsByteLevel(Node model, Dictionary<string, int> vocabulary, List<Node> normalizers, List<Node> steps) =>
+        steps.Count > 0 && steps[^1].Text("type") == "ByteLevel" && steps[^1].Flag("add_prefix_space") is not true
+        && steps[..^1].TrueForAll(step => step.Text("type") switch
+        {
+            "Digits" => true,
+            "Split" => (step.Text("behavior"), step.Flag("invert") is true) is ("Isolated", _) or ("Removed", true),
+            _ => false,
+        })
+        && normalizers.TrueForAll(step => step.Text("type") is "NFC" or "NFD")
+        && HasNoMarks(model) && model.Flag("byte_fallback") is not true
+        && (model.Text("unk_token") is null || ByteAlphabet.Letters.All(letter => vocabulary.ContainsKey(letter.ToString())));
+
+    private static bool HasNoMarks(Node model) => model.Text("continuing_subword_prefix") is null or "" && model.Text("end_of_word_suffix") is null or "";
+
+    private static ByteLevelModel ByteLevel(Node model, Dictionary<string, int> vocabulary, List<Node> normalizers, List<Node> steps)
+    {
         var splits = new List<SplitStep>();
-        foreach (var (index, step) in steps.Index())
-        {
-            switch (step.Text("type"))
-            {
-                case "ByteLevel" when index < steps.Count - 1:
-                    throw step.Refuse("is of type ByteLevel and other steps follow it", "ByteLevel as the last step");
-                case "ByteLevel":
-                    if (step.Flag("add_prefix_space") is true)
-                    {
-                        throw step["add_prefix_space"].Refuse("is true", "false");
-                    }
-
-                    // Old files lack the key. They always apply the pattern.
-                    splits.AddRange(step.Flag("use_regex") is not false ? [new SplitStep(Gpt2Pattern)] : []);
-                    break;
-                case "Digits":
-                    splits.Add(new SplitStep(step.Flag("individual_digits") is true ? DigitPattern : DigitPattern + "+"));
-                    break;
-                case "Split":
-                    splits.Add(Split(step));
-                    break;
-                case var type:
-                    throw step.Refuse($"is of type {type}", "steps of the types Split, Digits and ByteLevel");
-            }
-        }
-
-        return new ByteLevelModel(new BytePairs(splits, Vocabulary(model), Merges(model))
-        {
-            Normalization = Normalization(),
-            IgnoresMerges = model.Flag("ignore_merges") is true,
-        });
-    }
-
-    private static SplitStep Split(Node step)
-    {
-        var pattern = step["pattern"].Text("Regex") ?? System.Text.RegularExpressions.Regex.Escape(step["pattern"].Text("String")
-            ?? throw step["pattern"].Refuse("is neither a Regex nor a String", "one of them"));
-        if (TextSplitter.Misunderstood(pattern) is { } part)
-        {
-            throw step["pattern"].Refuse($"contains {part}, which .NET's regular expressions read differently: {pattern}", "a pattern without it");
-        }
-
-        return (step.Text("behavior"), step.Flag("invert") is true) switch
-        {
-            ("Isolated", _) => new SplitStep(pattern),
-            ("Removed", true) => new SplitStep(pattern, DropsRest: true),
-            var (behavior, invert) => throw step["behavior"].Refuse($"is {behavior}{(invert ? " with invert" : string.Empty)}",
-                "Isolated, or Removed with invert"),
-        };
-    }
-
-    /// <summary>The normalization of a byte-level model.</summary>
-    private NormalizationForm? Normalization()
-    {
-        NormalizationForm? form = null;
-        foreach (var step in Steps(root.Find("normalizer")))
-        {
-            form = step.Text("type") switch
-            {
-                "NFC" => NormalizationForm.C,
-                "NFD" => NormalizationForm.D,
-                var type => throw step.Refuse($"is of type {type}", "NFC, NFD or none"),
-            };
-        }
-
-        return form;
-    }
-
-    private SentencePieceTokens SentencePiece(Node model, List<Node> steps)
-    {
-        if (model.Flag("byte_fallback") is not true)
-        {
-            throw model["byte_fallback"].Refuse("is not true, and no step of pre_tokenizer is ByteLevel, so words are spelled by characters",
-                "bytes for characters without a token");
-        }
-
-        var (replaces, before, keeps) = (false, BlankBefore.Never, false);
-        foreach (var step in Steps(root.Find("normalizer")))
-        {
-            switch (step.Text("type"))
-            {
-                case "Prepend" when step.Text("prepend") == "\u2581" && !replaces:
-                    before = BlankBefore.Always;
-                    break;
-                case "Replace" when step["pattern"].Text("String") == " " && step.Text("content") == "\u2581":
-                    replaces = true;
-                    break;
-                case var type:
-                    throw step.Refuse($"is of type {type}, or replaces or prepends something other than \u2581",
-                        "Prepend and Replace steps that turn spaces into \u2581");
-            }
-        }
-
         foreach (var step in steps)
         {
             switch (step.Text("type"))
             {
-                case "Split" when replaces && step["pattern"].Text("String") == " ":
-                    // No space is left to split at.
+                case "Digits":
+                    splits.Add(new SplitStep(step.Flag("individual_digits") is true ? DigitPattern : DigitPattern + "+"));
                     break;
-                case "Metaspace" when !replaces && steps.Count == 1 && step.Text("replacement") == "\u2581" && step.Flag("split") is false:
-                    (replaces, keeps) = (true, true);
-                    before = step.Text("prepend_scheme") switch
-                    {
-                        "always" => BlankBefore.Always,
-                        "first" => BlankBefore.First,
-                        "never" => BlankBefore.Never,
-                        var scheme => throw step["prepend_scheme"].Refuse($"is {scheme ?? "missing"}", "always, first or never"),
-                    };
+                case "Split":
+                    _ = NormalizerReader.Pattern(step);
+                    splits.Add(new SplitStep(step["pattern"].Text("Regex") ?? System.Text.RegularExpressions.Regex.Escape(step["pattern"].Text("String")!),
+                        DropsRest: step.Text("behavior") == "Removed"));
                     break;
-                case var type:
-                    throw step.Refuse($"is of type {type}", "none, or Metaspace of \u2581 with split false");
+                default:
+                    // Old files lack the key. They always apply the pattern.
+                    splits.AddRange(step.Flag("use_regex") is not false ? [new SplitStep(Gpt2Pattern)] : []);
+                    break;
             }
         }
 
-        if (!replaces)
+        return new ByteLevelModel(new BytePairs(splits, vocabulary, Merges(model))
         {
-            throw root["normalizer"].Refuse("turns no spaces into \u2581, and neither does pre_tokenizer", "a step that does so");
+            Normalization = normalizers.Count == 0 ? null : normalizers[^1].Text("type") == "NFC" ? NormalizationForm.C : NormalizationForm.D,
+            IgnoresMerges = model.Flag("ignore_merges") is true,
+        });
+    }
+
+    /// <summary>A form of SentencePiece BPE.</summary>
+    /// <param name="Before">Which text gets a space before it.</param>
+    /// <param name="Keeps">Whether text that starts with a space gets no other.</param>
+    private sealed record SentencePieceForm(BlankBefore Before, bool Keeps)
+    {
+        /// <summary>Whether a space is put before added tokens, too, when they are normalized.</summary>
+        public bool Prepends => Before != BlankBefore.Never && !Keeps;
+    }
+
+    /// <summary>The form of SentencePiece BPE that BPE has; null if it has another form.</summary>
+    private static SentencePieceForm? SentencePieceOf(Node model, Dictionary<string, int> vocabulary, List<Node> normalizers, List<Node> steps)
+    {
+        const string blank = "\u2581";
+        var bytes = Enumerable.Range(0, 256).Count(value => vocabulary.ContainsKey($"<0x{value:X2}>"));
+        if (!HasNoMarks(model) || model.Flag("byte_fallback") is not true || model.Flag("fuse_unk") is not true || bytes is not 0 and not 256)
+        {
+            return null;
         }
 
-        if (model.Flag("fuse_unk") is not true)
+        bool[] replaces = [.. normalizers.Select(step => step.Text("type") == "Replace" && step["pattern"].Text("String") == " "
+            && step.Text("content") == blank)];
+        var prepends = normalizers.Count > 1 && normalizers[0].Text("type") == "Prepend" && normalizers[0].Text("prepend") == blank;
+        if (normalizers.Count == (prepends ? 2 : 1) && replaces[^1])
         {
-            throw model["fuse_unk"].Refuse("is not true", "one token for adjacent unknown characters");
+            // No space is left to split at.
+            return steps.TrueForAll(step => step.Text("type") == "Split" && step["pattern"].Text("String") == " " && step.Flag("invert") is not true)
+                ? new SentencePieceForm(prepends ? BlankBefore.Always : BlankBefore.Never, Keeps: false) : null;
         }
 
-        var vocabulary = Vocabulary(model);
+        return normalizers.Count == 0 && steps is [var only] && only.Text("type") == "Metaspace" && only.Text("replacement") == blank
+            && only.Flag("split") is false ? new SentencePieceForm(PreTokenizerReader.Before(only), Keeps: true) : null;
+    }
+
+    private static SentencePieceTokens SentencePiece(Node model, Dictionary<string, int> vocabulary, SentencePieceForm form)
+    {
         var unknown = model.Text("unk_token") is { } text && vocabulary.TryGetValue(text, out var id) ? id : -1;
         var pieces = new Piece[vocabulary.Values.Max() + 1];
         Array.Fill(pieces, new Piece(string.Empty, 0, PieceKind.Unused));
@@ -244,42 +215,46 @@ internal sealed class TokenizerJson
             pieces[place] = new Piece(token, 0, place == unknown ? PieceKind.Unknown : IsByte(token) ? PieceKind.Byte : PieceKind.Normal);
         }
 
-        var sentencePiece = new SentencePieceModel(pieces, before, unknown, -1, -1) { KeepsBlankBefore = keeps };
+        var sentencePiece = new SentencePieceModel(pieces, form.Before, unknown, -1, -1) { KeepsBlankBefore = form.Keeps };
         return new SentencePieceTokens(sentencePiece, Merges(model)) { IgnoresMerges = model.Flag("ignore_merges") is true };
 
         static bool IsByte(string token) => token is ['<', '0', 'x', _, _, '>']
             && byte.TryParse(token.AsSpan(3, 2), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out _);
     }
 
-    private WordPieceTokens WordPiece(Node model)
+    private BytePairWords BytePairWords(Node model, Dictionary<string, int> vocabulary) => new(
+        path,
+        vocabulary,
+        model.Text("unk_token") is { } unknown ? vocabulary.TryGetValue(unknown, out var id) ? id
+            : throw model["unk_token"].Refuse($"is '{unknown}', which is not in the vocabulary", "a token of it or null") : null,
+        Merges(model),
+        new BytePairSpelling(model.Text("continuing_subword_prefix") ?? string.Empty, model.Text("end_of_word_suffix") ?? string.Empty)
+        {
+            FusesUnknown = model.Flag("fuse_unk") is true,
+            FallsBackToBytes = model.Flag("byte_fallback") is true,
+            IgnoresMerges = model.Flag("ignore_merges") is true,
+        });
+
+    private UnigramWords Unigram(Node model)
     {
-        BertNormalization? normalization = null;
-        if (root.Find("normalizer") is { } normalizer)
+        var pieces = new List<(string Text, double Score)>();
+        foreach (var piece in model["vocab"].Value.EnumerateArray())
         {
-            if (normalizer.Text("type") is var type and not "BertNormalizer")
-            {
-                throw normalizer.Refuse($"is of type {type}", "BertNormalizer or none");
-            }
-
-            var lowers = normalizer.Flag("lowercase") is true;
-            normalization = new BertNormalization(lowers, normalizer.Flag("strip_accents") ?? lowers)
-            {
-                Cleans = normalizer.Flag("clean_text") is not false,
-                SetsIdeographsApart = normalizer.Flag("handle_chinese_chars") is not false,
-            };
+            pieces.Add((piece[0].GetString()!, piece[1].GetDouble()));
         }
 
-        if (root.Find("pre_tokenizer") is not { } step || step.Text("type") != "BertPreTokenizer")
-        {
-            throw root["pre_tokenizer"].Refuse($"is {(root.Find("pre_tokenizer") is { } other ? $"of type {other.Text("type")}" : "missing")}",
-                "BertPreTokenizer");
-        }
+        int? unknown = model.Find("unk_id")?.Value.GetInt32();
+        return pieces.Count == 0 ? throw new NibbleException($"{path}: the vocabulary is empty.")
+            : unknown is null || (unknown >= 0 && unknown < pieces.Count) ? new UnigramWords(path, pieces, unknown, model.Flag("byte_fallback") is true)
+            : throw model["unk_id"].Refuse($"is {unknown}", $"an id of the vocabulary, 0 to {pieces.Count - 1}, or null");
+    }
 
-        if (model.Text("continuing_subword_prefix") is { } prefix and not "##")
-        {
-            throw model["continuing_subword_prefix"].Refuse($"is '{prefix}'", "##");
-        }
+    private static bool IsBert(Node model, List<Node> normalizers, List<Node> steps) =>
+        (normalizers.Count == 0 || (normalizers.Count == 1 && normalizers[0].Text("type") == "BertNormalizer"))
+        && steps is [var step] && step.Text("type") == "BertPreTokenizer" && model.Text("continuing_subword_prefix") is null or "##";
 
+    private WordPieceTokens WordPiece(Node model, List<Node> normalizers)
+    {
         var vocabulary = Vocabulary(model);
         var tokens = new string?[vocabulary.Count];
         foreach (var (token, id) in vocabulary)
@@ -292,10 +267,19 @@ internal sealed class TokenizerJson
             tokens[id] = token;
         }
 
-        const int longest = 100;
-        return new WordPieceTokens(path, tokens!, normalization, model.Text("unk_token") ?? "[UNK]", model.Find("max_input_chars_per_word") is { } limit
-            ? limit.Value.GetInt32() : longest);
+        return new WordPieceTokens(path, tokens!, normalizers.Count == 0 ? null : NormalizerReader.Bert(normalizers[0]), model.Text("unk_token") ?? "[UNK]",
+            Longest(model));
     }
+
+    private static int Longest(Node model)
+    {
+        const int usual = 100;
+        return model.Find("max_input_chars_per_word")?.Value.GetInt32() ?? usual;
+    }
+
+    /// <summary>The id of the token for unknown words, which may be missing where a vocabulary spells everything.</summary>
+    private int? Unknown(Node model, string usual) =>
+        Vocabulary(model).TryGetValue(model.Text("unk_token") ?? usual, out var id) ? id : null;
 
     private Dictionary<string, int> Vocabulary(Node model)
     {
@@ -321,6 +305,12 @@ internal sealed class TokenizerJson
             if (merge.ValueKind == JsonValueKind.Array)
             {
                 merges.Add((merge[0].GetString()!, merge[1].GetString()!));
+                continue;
+            }
+
+            // The first line of merges.txt, of which old files are made.
+            if (merge.GetString()!.StartsWith("#version", StringComparison.Ordinal))
+            {
                 continue;
             }
 
@@ -402,7 +392,7 @@ internal sealed class TokenizerJson
             return [];
         }
 
-        var key = ((string[])["normalizers", "pretokenizers", "processors"]).FirstOrDefault(name => node.Find(name) is not null);
+        var key = ((string[])["normalizers", "pretokenizers", "processors", "decoders"]).FirstOrDefault(name => node.Find(name) is not null);
         return node.Text("type") == "Sequence" && key is not null
             ? node[key].Value.EnumerateArray().Index().SelectMany(item => Steps(node.At(key, item.Index, item.Item)))
             : [node];

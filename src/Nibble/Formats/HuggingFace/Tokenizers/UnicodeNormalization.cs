@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
 
-/// <summary>Canonical normalization of text (Unicode Standard Annex 15).</summary>
+/// <summary>Normalization of text (Unicode Standard Annex 15), by the characters of Unicode 9.0.</summary>
 /// <remarks>
 /// <see cref="string.Normalize()"/> does not change text in globalization-invariant mode, which the program uses. Ids must not depend on that mode or on
 /// the version of a system library.
@@ -21,16 +21,46 @@ internal static class UnicodeNormalization
     private static readonly Lazy<Tables> Data = new(Tables.Read);
 
     /// <summary>Normalization form C: composed characters.</summary>
-    public static string Compose(string text)
+    public static string Compose(string text) =>
+        text.AsSpan().ContainsAnyExceptInRange('\0', (char)(FirstOfInterest - 1)) ? ToText(Composed(Decomposed(text, compatible: false))) : text;
+
+    /// <summary>Normalization form KC: composed characters, with presentation forms replaced by what they stand for.</summary>
+    public static string ComposeCompatible(string text) =>
+        text.AsSpan().ContainsAnyExceptInRange('\0', '\u009F') ? ToText(Composed(Decomposed(text, compatible: true))) : text;
+
+    /// <summary>Normalization form D: base characters followed by their marks.</summary>
+    public static string Decompose(string text) =>
+        text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF') ? ToText(Decomposed(text, compatible: false)) : text;
+
+    /// <summary>Normalization form KD: base characters followed by their marks, with presentation forms replaced by what they stand for.</summary>
+    public static string DecomposeCompatible(string text) =>
+        text.AsSpan().ContainsAnyExceptInRange('\0', '\u009F') ? ToText(Decomposed(text, compatible: true)) : text;
+
+    /// <summary>Removes all marks.</summary>
+    public static string RemoveMarks(string text)
     {
         if (!text.AsSpan().ContainsAnyExceptInRange('\0', (char)(FirstOfInterest - 1)))
         {
             return text;
         }
 
-        var composed = new List<int>(text.Length);
+        var rest = new StringBuilder(text.Length);
+        foreach (var rune in text.EnumerateRunes().Where(rune => !Data.Value.Marks.Contains(rune.Value)))
+        {
+            rest.Append(rune);
+        }
+
+        return rest.ToString();
+    }
+
+    /// <summary>Whether a character beyond ASCII was punctuation in Unicode 8.0.</summary>
+    public static bool IsPunctuation(int character) => Data.Value.Punctuation.Contains(character);
+
+    private static List<int> Composed(List<int> characters)
+    {
+        var composed = new List<int>(characters.Count);
         var (starter, last) = (-1, -1);
-        foreach (var character in Decomposed(text))
+        foreach (var character in characters)
         {
             var combining = Class(character);
 
@@ -45,19 +75,15 @@ internal static class UnicodeNormalization
             composed.Add(character);
         }
 
-        return ToText(composed);
+        return composed;
     }
 
-    /// <summary>Normalization form D: base characters followed by their marks.</summary>
-    public static string Decompose(string text) =>
-        text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF') ? ToText(Decomposed(text)) : text;
-
-    private static List<int> Decomposed(string text)
+    private static List<int> Decomposed(string text, bool compatible)
     {
         var characters = new List<int>(text.Length + 16);
         foreach (var rune in text.EnumerateRunes())
         {
-            Append(rune.Value, characters);
+            Append(rune.Value, compatible, characters);
         }
 
         // Marks after a character are sorted by class. Marks of one class keep their order.
@@ -84,7 +110,7 @@ internal static class UnicodeNormalization
         return characters;
     }
 
-    private static void Append(int character, List<int> characters)
+    private static void Append(int character, bool compatible, List<int> characters)
     {
         if (character - Syllables is >= 0 and < SyllableCount and var syllable)
         {
@@ -95,11 +121,12 @@ internal static class UnicodeNormalization
                 characters.Add(Trails + trail);
             }
         }
-        else if (character >= 0xC0 && Data.Value.Parts.TryGetValue(character, out var parts))
+        else if (character >= 0xA0 && (Data.Value.Parts.TryGetValue(character, out var parts)
+            || (compatible && Data.Value.CompatibleParts.TryGetValue(character, out parts))))
         {
             foreach (var part in parts)
             {
-                Append(part, characters);
+                Append(part, compatible, characters);
             }
         }
         else
@@ -137,13 +164,19 @@ internal static class UnicodeNormalization
         return text.ToString();
     }
 
-    /// <summary>The contents of <c>unicode-canonical.txt</c>.</summary>
-    private sealed record Tables(Dictionary<int, int[]> Parts, Dictionary<(int First, int Second), int> Pairs, Dictionary<int, byte> Classes)
+    /// <summary>The contents of <c>unicode-normalization.txt</c>.</summary>
+    private sealed record Tables(
+        Dictionary<int, int[]> Parts,
+        Dictionary<int, int[]> CompatibleParts,
+        Dictionary<(int First, int Second), int> Pairs,
+        Dictionary<int, byte> Classes,
+        HashSet<int> Marks,
+        HashSet<int> Punctuation)
     {
         public static Tables Read()
         {
-            var tables = new Tables([], [], []);
-            using var reader = new StreamReader(typeof(UnicodeNormalization).Assembly.GetManifestResourceStream("unicode-canonical.txt")!);
+            var tables = new Tables([], [], [], [], [], []);
+            using var reader = new StreamReader(typeof(UnicodeNormalization).Assembly.GetManifestResourceStream("unicode-normalization.txt")!);
             while (reader.ReadLine() is { } line)
             {
                 if (line.StartsWith('#'))
@@ -152,12 +185,24 @@ internal static class UnicodeNormalization
                 }
 
                 var words = line.Split(' ');
-                if (words[0] == "~")
+                if (words[0] == "p")
+                {
+                    tables.Punctuation.UnionWith(Enumerable.Range(Number(words[1]), Number(words[2]) - Number(words[1]) + 1));
+                }
+                else if (words[0] == "~")
                 {
                     for (var character = Number(words[1]); character <= Number(words[2]); character++)
                     {
                         tables.Classes.Add(character, byte.Parse(words[3], CultureInfo.InvariantCulture));
                     }
+                }
+                else if (words[0] == "!")
+                {
+                    tables.Marks.UnionWith(Enumerable.Range(Number(words[1]), Number(words[2]) - Number(words[1]) + 1));
+                }
+                else if (words[0] == "k")
+                {
+                    tables.CompatibleParts.Add(Number(words[1]), Array.ConvertAll(words[2..], Number));
                 }
                 else if (words[0] == "=")
                 {

@@ -20,10 +20,8 @@ internal sealed class WordPieceTokens : TokenModel
     private const string Continuing = "##";
 
     private readonly string[] vocabulary;
-    private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
-    private readonly TextSplitter splitter = new([new SplitStep(BertText.Words, DropsRest: true)]);
+    private readonly WordPieceWords words;
     private readonly BertNormalization? normalization;
-    private readonly int longest;
 
     /// <param name="path">The file, for messages.</param>
     /// <param name="vocabulary">The tokens. The index of a token is its id.</param>
@@ -35,7 +33,7 @@ internal sealed class WordPieceTokens : TokenModel
     {
         this.vocabulary = vocabulary;
         this.normalization = normalization;
-        this.longest = longest;
+        var ids = new Dictionary<string, int>(vocabulary.Length, StringComparer.Ordinal);
         for (var id = 0; id < vocabulary.Length; id++)
         {
             if (!ids.TryAdd(vocabulary[id], id))
@@ -46,24 +44,26 @@ internal sealed class WordPieceTokens : TokenModel
 
         UnknownId = ids.TryGetValue(unknown, out var known) ? known
             : throw new NibbleException($"{path}: the WordPiece vocabulary has no {unknown}, the token for words that it cannot spell.");
+        words = new WordPieceWords(path, ids, UnknownId, Continuing, longest);
     }
 
     public override int Size => vocabulary.Length;
 
     public override int? UnknownId { get; }
 
-    public override int? IdOf(string text) => ids.TryGetValue(text, out var id) ? id : null;
+    public override int? IdOf(string text) => words.Vocabulary.TryGetValue(text, out var id) ? id : null;
+
+    public override string? TokenOf(int id) => vocabulary[id];
 
     public override string Normalize(string text, bool first) => NormalizeToken(text);
 
     public override string NormalizeToken(string text) => normalization is { } asked ? BertText.Normalize(text, asked) : text;
 
-    public override void Encode(string text, List<int> result)
+    public override void Encode(string text, bool first, List<int> result)
     {
-        foreach (var word in splitter.Split(text))
-        {
-            EncodeWord(word, result);
-        }
+        var parts = new List<string>();
+        TextRules.BertWords(text, first, parts);
+        parts.ForEach(word => words.Encode(word, result));
     }
 
     public override string Decode(IReadOnlyList<int> pieces)
@@ -76,34 +76,5 @@ internal sealed class WordPieceTokens : TokenModel
         }
 
         return text.ToString();
-    }
-
-    private void EncodeWord(string word, List<int> result)
-    {
-        var characters = word.EnumerateRunes().Count();
-        var (before, lookup) = (result.Count, ids.GetAlternateLookup<ReadOnlySpan<char>>());
-        for (var start = 0; characters <= longest && start < word.Length;)
-        {
-            var (end, id) = (word.Length, -1);
-            while (end > start && !lookup.TryGetValue(start == 0 ? word.AsSpan(0, end) : string.Concat(Continuing, word.AsSpan(start, end - start)), out id))
-            {
-                (end, id) = (end - (end - start > 1 && char.IsLowSurrogate(word[end - 1]) ? 2 : 1), -1);
-            }
-
-            if (id < 0)
-            {
-                break;
-            }
-
-            result.Add(id);
-            start = end;
-            if (start == word.Length)
-            {
-                return;
-            }
-        }
-
-        result.RemoveRange(before, result.Count - before);
-        result.Add(UnknownId!.Value);
     }
 }

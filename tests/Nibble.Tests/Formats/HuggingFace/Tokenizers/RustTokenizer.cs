@@ -1,4 +1,5 @@
 using Nibble.Tests.Files;
+using System.Text;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using Nibble.Formats.HuggingFace;
@@ -25,7 +26,11 @@ internal sealed class RustTokenizer : IDisposable
         return (TextTokenizer.Load(folder.Path), new RustTokenizer(folder.File("tokenizer.json")));
     }
 
-    public int[] Encode(string text) => [.. tokenizer.Encode(text).Select(id => (int)id)];
+    /// <summary>The ids of a text, in which halves of characters are U+FFFD: the library takes no others.</summary>
+    public int[] Encode(string text) => [.. tokenizer.Encode(Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text))).Select(id => (int)id)];
+
+    /// <summary>The text of ids, without special tokens.</summary>
+    public string Decode(IEnumerable<int> ids) => tokenizer.Decode([.. ids.Select(id => (uint)id)]);
 
     public void Dispose() => tokenizer.Dispose();
 }
