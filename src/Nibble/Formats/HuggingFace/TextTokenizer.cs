@@ -143,7 +143,8 @@ public sealed class TextTokenizer
 
         if (Content.Decoder is { } decoder)
         {
-            return decoder([.. ids.Select(id => addedTokens.TryGetValue(id, out var token) ? token : id < model.Size ? model.TokenOf(id) : null).OfType<string>()]);
+            return decoder([.. ids.Select(id => addedTokens.TryGetValue(id, out var token) ? token : id < model.Size ? model.TokenOf(id) : null)
+                .OfType<string>()]);
         }
 
         var (text, between) = (new StringBuilder(), new List<int>());

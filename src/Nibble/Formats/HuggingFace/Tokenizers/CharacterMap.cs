@@ -82,7 +82,8 @@ internal sealed class CharacterMap
                 var start = node < units.Length ? (int)(units[node] & 0x7FFFFFFF) : texts.Length;
                 var length = start < texts.Length ? texts.AsSpan(start).IndexOf((byte)0) : -1;
                 return length >= 0 ? Encoding.UTF8.GetString(texts, start, length)
-                    : throw new NibbleException($"the tokenizer's precompiled_charsmap names a text at byte {start:N0}, which it does not have; its file is broken");
+                    : throw new NibbleException(
+                        $"the tokenizer's precompiled_charsmap names a text at byte {start:N0}, which it does not have; its file is broken");
             }
         }
 

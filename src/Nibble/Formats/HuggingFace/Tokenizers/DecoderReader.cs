@@ -81,7 +81,8 @@ internal static class DecoderReader
         var (texts, bytes) = (new List<string>(tokens.Count), new List<byte>());
         foreach (var token in tokens)
         {
-            if (token is ['<', '0', 'x', _, _, '>'] && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value))
+            if (token is ['<', '0', 'x', _, _, '>']
+                && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value))
             {
                 bytes.Add(value);
                 continue;

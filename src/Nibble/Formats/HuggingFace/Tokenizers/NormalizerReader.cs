@@ -7,7 +7,8 @@ namespace Nibble.Formats.HuggingFace.Tokenizers;
 internal static class NormalizerReader
 {
     /// <summary>The types that are read.</summary>
-    public const string Types = "Sequence, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Replace, Prepend, Precompiled, BertNormalizer and ByteLevel";
+    public const string Types =
+        "Sequence, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Replace, Prepend, Precompiled, BertNormalizer and ByteLevel";
 
     /// <summary>Reads a step.</summary>
     /// <exception cref="NibbleException">The step is of another type.</exception>

@@ -18,12 +18,14 @@ public sealed class ComposedTokenizerTests : IDisposable
     public static TheoryData<string> Normalizers { get; } =
     [
         """{"type":"NFC"}""", """{"type":"NFD"}""", """{"type":"NFKC"}""", """{"type":"NFKD"}""", """{"type":"Nmt"}""", """{"type":"Lowercase"}""",
-        """{"type":"StripAccents"}""", """{"type":"Strip","strip_left":true,"strip_right":true}""", """{"type":"Strip","strip_left":true,"strip_right":false}""",
+        """{"type":"StripAccents"}""", """{"type":"Strip","strip_left":true,"strip_right":true}""",
+        """{"type":"Strip","strip_left":true,"strip_right":false}""",
         """{"type":"Strip","strip_left":false,"strip_right":true}""", """{"type":"Prepend","prepend":"x "}""",
         """{"type":"Replace","pattern":{"String":"the"},"content":"a 12"}""", """{"type":"Replace","pattern":{"Regex":" {2,}|\\p{N}+$"},"content":" "}""",
         """{"type":"Replace","pattern":{"Regex":"x*"},"content":"-"}""", """{"type":"ByteLevel"}""",
         """{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}""",
-        """{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"Lowercase"},{"type":"StripAccents"},{"type":"Sequence","normalizers":[{"type":"NFKC"}]}]}""",
+        """{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"Lowercase"},{"type":"StripAccents"}"""
+        + """,{"type":"Sequence","normalizers":[{"type":"NFKC"}]}]}""",
     ];
 
     [Theory]
@@ -89,7 +91,8 @@ public sealed class ComposedTokenizerTests : IDisposable
         """{"type":"Digits","individual_digits":true}""", """{"type":"Digits","individual_digits":false}""",
         """{"type":"Metaspace","replacement":"▁","prepend_scheme":"always","split":true}""",
         """{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true}""",
-        """{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":true}""", """{"type":"Metaspace","replacement":"▁","add_prefix_space":true}""",
+        """{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":true}""",
+        """{"type":"Metaspace","replacement":"▁","add_prefix_space":true}""",
         """{"type":"Metaspace","replacement":"x","prepend_scheme":"first","split":false}""",
         """{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","replacement":"▁","prepend_scheme":"always"}]}""",
     ];
@@ -204,7 +207,8 @@ public sealed class ComposedTokenizerTests : IDisposable
     [Fact]
     public void CharactersAreRewrittenAlike()
     {
-        var map = CharacterMap([("\t", " "), ("\r\n", "\n"), ("ﬁ", "fi"), ("é", "e"), ("e\u0301", "E"), ("㎏", "kg"), ("ａ", "a"), ("\u200b", ""), ("🙂", ":)"), ("क", "ka")]);
+        var map = CharacterMap([("\t", " "), ("\r\n", "\n"), ("ﬁ", "fi"), ("é", "e"),
+            ("e\u0301", "E"), ("㎏", "kg"), ("ａ", "a"), ("\u200b", ""), ("🙂", ":)"), ("क", "ka")]);
         var json = TinyTokenizers.SentencePiece("null");
         json["normalizer"] = new JsonObject { ["type"] = "Precompiled", ["precompiled_charsmap"] = map };
         AreTheSame(json, ["\t\r\n\r\nﬁé e\u0301e\u0301\u0323 ㎏ａ\u200bx 🙂 कि क् ﬁ\u0301", "\u200b", "\t\u0301"]);

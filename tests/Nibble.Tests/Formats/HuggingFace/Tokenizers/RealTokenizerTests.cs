@@ -14,7 +14,8 @@ public sealed class RealTokenizerTests : IDisposable
 
     public static TheoryData<string> Names { get; } =
     [
-        "command_r_plus", "deepseek_v3", "gemini", "gemma3", "gpt2", "gpt4o", "gptoss", "internlm2", "llama2", "llama3", "mistral_nemo", "qwen2_5", "qwen3", "yi",
+        "command_r_plus", "deepseek_v3", "gemini", "gemma3", "gpt2", "gpt4o", "gptoss", "internlm2", "llama2", "llama3",
+        "mistral_nemo", "qwen2_5", "qwen3", "yi",
     ];
 
     [Theory]
@@ -28,7 +29,8 @@ public sealed class RealTokenizerTests : IDisposable
         Assert.True(TokenizerTexts.All.Count > 300);
         foreach (var text in TokenizerTexts.All)
         {
-            int[] expected = theirs.Encode(text), actual = [.. ours.Content.Template?.Before ?? [], .. ours.Encode(text), .. ours.Content.Template?.Behind ?? []];
+            int[] expected = theirs.Encode(text), actual = [.. ours.Content.Template?.Before ?? [], .. ours.Encode(text),
+                .. ours.Content.Template?.Behind ?? []];
             var plain = expected.Where(id => !marks.Contains(id)).ToArray();
             if (!expected.SequenceEqual(actual))
             {

@@ -21,16 +21,23 @@ internal static class TokenizerTexts
 
     private static readonly string[] Others =
     [
-        string.Empty, " ", "  ", "a", " a", "a ", "\t", "\n", "\r\n", "\r\n\r\n", " \n \n", "\t\ta\t b", "a\u00a0b\u2003c\u3000d\u0085e\u2028f", "\u200b\ufeff\u200dx",
+        string.Empty, " ", "  ", "a", " a", "a ", "\t", "\n", "\r\n", "\r\n\r\n", " \n \n", "\t\ta\t b", "a\u00a0b\u2003c\u3000d\u0085e\u2028f",
+        "\u200b\ufeff\u200dx",
         "it's we'LL I'D they'RE o'clock don''t", "it'ſ İI'ı K Å", "1 12 123 1234 12345678901234567890 3.14 1e-5 ½ ² Ⅷ ٣ ४५ 一二",
         "!!! ... ?!?! ((([[{{ }}]] -- —— ___ ### $$$ %%%", "foo_bar fooBar FooBAR foo-bar foo.bar FOO foo1bar2", "XMLHttpRequest ÉCOLE école ǅ ﬁ ﬃ ﷺ ㎏ ①",
         "for (int i = 0; i < 10; i++) {\n    if (x[i] != y) { return \"a\\n\"; }\n\t// note\n}\n", "def f(x):\n    return x**2  # square\n\n\nprint(f(3))",
-        "<html><body class=\"x\">&nbsp;&amp;<br/></body></html>", "https://example.org/a?b=c&d=%20#e user@example.com C:\\path\\to", "{\"key\": [1, 2, null], \"a\": \"b\"}",
-        "| a | b |\n|---|---|\n| 1 | 2 |", "$\\frac{1}{2} \\sum_{i=0}^n x_i^2$", "SELECT * FROM t WHERE a='b';--", "🙂", "👨‍👩‍👧‍👦👍🏽🇩🇪 ❤️ 🏳️‍🌈", "e\u0301\u0323 e\u0323\u0301 \u0301a a\u0301\u0301\u0301",
-        "\u1100\u1161\u11a8 \u1100\u1161 가\u11a8", "\u0344 \u0958 \u2126 \u212b \uf900 \ufb1d \u1e9b\u0323", "\ud800", "a\udc00b", "\ud83d x \ude00", "\u0001\u0002\u007f\u009f\ufffd",
-        "\ue000\ufdd0\uffff\U0010ffff", "<s>", "</s>", "<s>a</s> b", "<unk> <pad>", "a <|endoftext|> b", "<|im_start|>user\nhi<|im_end|>\n", "<|begin_of_text|>x<|eot_id|>",
-        "<bos>x<eos> <start_of_turn>y", "<｜begin▁of▁sentence｜>x<｜User｜>", "[INST] hi [/INST][CLS]", "▁a ▁▁b a▁b", "<0x0A> <0xFF>", "<|start|>assistant<|channel|>", "#version: 0.2",
-        "Ġa Ċ â", "aaaaaaaaaaaaaaaaa 9aaa aaa9", "abcabcabcabcabc", "the the  the   the", "ααα ααα", "x\u0300\u0301\u0302\u0303\u0304\u0305y", "１２３ ＡＢＣ ａｂｃ", "٠١٢٣٤٥٦٧٨٩",
+        "<html><body class=\"x\">&nbsp;&amp;<br/></body></html>", "https://example.org/a?b=c&d=%20#e user@example.com C:\\path\\to",
+        "{\"key\": [1, 2, null], \"a\": \"b\"}",
+        "| a | b |\n|---|---|\n| 1 | 2 |", "$\\frac{1}{2} \\sum_{i=0}^n x_i^2$", "SELECT * FROM t WHERE a='b';--", "🙂", "👨‍👩‍👧‍👦👍🏽🇩🇪 ❤️ 🏳️‍🌈",
+        "e\u0301\u0323 e\u0323\u0301 \u0301a a\u0301\u0301\u0301",
+        "\u1100\u1161\u11a8 \u1100\u1161 가\u11a8", "\u0344 \u0958 \u2126 \u212b \uf900 \ufb1d \u1e9b\u0323", "\ud800", "a\udc00b", "\ud83d x \ude00",
+        "\u0001\u0002\u007f\u009f\ufffd",
+        "\ue000\ufdd0\uffff\U0010ffff", "<s>", "</s>", "<s>a</s> b", "<unk> <pad>", "a <|endoftext|> b", "<|im_start|>user\nhi<|im_end|>\n",
+        "<|begin_of_text|>x<|eot_id|>",
+        "<bos>x<eos> <start_of_turn>y", "<｜begin▁of▁sentence｜>x<｜User｜>", "[INST] hi [/INST][CLS]", "▁a ▁▁b a▁b", "<0x0A> <0xFF>",
+        "<|start|>assistant<|channel|>", "#version: 0.2",
+        "Ġa Ċ â", "aaaaaaaaaaaaaaaaa 9aaa aaa9", "abcabcabcabcabc", "the the  the   the", "ααα ααα", "x\u0300\u0301\u0302\u0303\u0304\u0305y", "１２３ ＡＢＣ ａｂｃ",
+        "٠١٢٣٤٥٦٧٨٩",
     ];
 
     /// <summary>All texts.</summary>
