@@ -53,8 +53,9 @@ internal sealed record GgufTokenizer(IReadOnlyList<KeyValuePair<string, GgufValu
                     SentencePiece(model);
                     break;
                 case var model:
-                    throw new NibbleException($"{folder}: its tokenizer is {(model as ComposedModel)?.Kind ?? "WordPiece"}, which a GGUF file of a decoder cannot hold; expected byte-level "
-                        + "BPE or SentencePiece.");
+                    throw new NibbleException(
+                        $"{folder}: its tokenizer is {(model as ComposedModel)?.Kind ?? "WordPiece"}, which a GGUF file of a decoder cannot hold; expected "
+                        + "byte-level BPE or SentencePiece.");
             }
 
             Marks();
