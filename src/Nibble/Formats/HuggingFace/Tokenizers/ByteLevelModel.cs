@@ -28,7 +28,7 @@ internal sealed record BytePairs(IReadOnlyList<SplitStep> Steps, Dictionary<stri
 /// <summary>Byte-level BPE as in GPT-2: 256 characters represent the bytes, and merges happen within words.</summary>
 internal sealed class ByteLevelModel : TokenModel
 {
-    private readonly TextSplitter splitter;
+    private readonly TextRule[] rules;
     private readonly BytePairMerger merger;
     private readonly int[] idsOfBytes;
     private readonly byte[]?[] bytesOfIds;
@@ -40,7 +40,7 @@ internal sealed class ByteLevelModel : TokenModel
     public ByteLevelModel(BytePairs pairs)
     {
         Pairs = pairs;
-        splitter = new TextSplitter(pairs.Steps);
+        rules = [.. pairs.Steps.Select(step => step.ToRule())];
         merger = new BytePairMerger(pairs.Merges.Count);
         for (var rank = 0; rank < pairs.Merges.Count; rank++)
         {
@@ -82,7 +82,7 @@ internal sealed class ByteLevelModel : TokenModel
     {
         // Most text consists of a few frequent words.
         var known = new Dictionary<string, int[]>(StringComparer.Ordinal);
-        foreach (var word in splitter.Split(text))
+        foreach (var word in TextRules.Apply(rules, text, first))
         {
             if (!known.TryGetValue(word, out var tokens))
             {
@@ -134,7 +134,7 @@ internal sealed class ByteLevelModel : TokenModel
 
             // Only a single word is looked up as a whole.
             if ((word.Count != 1 || word[0] != id) && Encoding.UTF8.GetString(bytesOfIds[id]!) is var text && !text.Contains('\uFFFD')
-                && splitter.Split(text).Count == 1)
+                && TextRules.Apply(rules, text, first: true).Count == 1)
             {
                 return token;
             }

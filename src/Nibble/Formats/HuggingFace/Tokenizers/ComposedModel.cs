@@ -32,21 +32,8 @@ internal sealed class ComposedModel(
 
     public override void Encode(string text, bool first, List<int> ids)
     {
-        List<string> parts = [text];
-        foreach (var rule in rules)
-        {
-            var next = new List<string>();
-            foreach (var (index, part) in parts.Index())
-            {
-                rule(part, first && index == 0, next);
-            }
-
-            next.RemoveAll(part => part.Length == 0);
-            parts = next;
-        }
-
         var known = new Dictionary<string, int[]>(StringComparer.Ordinal);
-        foreach (var word in parts)
+        foreach (var word in TextRules.Apply(rules, text, first))
         {
             if (word.Length <= LongestKnown && known.TryGetValue(word, out var same))
             {

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
@@ -81,8 +80,7 @@ internal static class DecoderReader
         var (texts, bytes) = (new List<string>(tokens.Count), new List<byte>());
         foreach (var token in tokens)
         {
-            if (token is ['<', '0', 'x', _, _, '>']
-                && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value))
+            if (ByteToken.TryParse(token, out var value))
             {
                 bytes.Add(value);
                 continue;

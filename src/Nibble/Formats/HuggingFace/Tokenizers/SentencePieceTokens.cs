@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
@@ -49,9 +48,8 @@ internal sealed class SentencePieceTokens : TokenModel
             all.TryAdd(text, id);
             if (kind == PieceKind.Byte)
             {
-                var value = text is ['<', '0', 'x', var high, var low, '>']
-                    && byte.TryParse([high, low], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var parsed)
-                    ? parsed : throw new FormatException($"the piece '{text}' of id {id} has the kind byte, expected text such as <0x0A>");
+                var value = ByteToken.TryParse(text, out var parsed) ? parsed
+                    : throw new FormatException($"the piece '{text}' of id {id} has the kind byte, expected text such as <0x0A>");
                 (idsOfBytes[value], bytesOfIds[id]) = (id, value);
             }
             else if (kind is PieceKind.Normal or PieceKind.UserDefined or PieceKind.Unused)

@@ -35,6 +35,29 @@ internal static class TextRules
     private static readonly TextRule Blanks = Split(Characters(Rune.IsWhiteSpace), SplitBehavior.Removed);
     private static readonly TextRule Marks = Split(Characters(IsPunctuation), SplitBehavior.Isolated);
 
+    /// <summary>Applies rules one after the other.</summary>
+    /// <param name="rules">The rules.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="first">Whether the whole text begins with it.</param>
+    /// <returns>The parts. None that a rule made is empty.</returns>
+    public static List<string> Apply(IReadOnlyList<TextRule> rules, string text, bool first)
+    {
+        List<string> parts = [text];
+        foreach (var rule in rules)
+        {
+            var next = new List<string>();
+            foreach (var (index, part) in parts.Index())
+            {
+                rule(part, first && index == 0, next);
+            }
+
+            next.RemoveAll(part => part.Length == 0);
+            parts = next;
+        }
+
+        return parts;
+    }
+
     /// <summary>Splits at what a function finds.</summary>
     /// <param name="find">Finds the matches in a text, in order.</param>
     /// <param name="behavior">What becomes of the matches.</param>
@@ -42,7 +65,7 @@ internal static class TextRules
     public static TextRule Split(Func<string, List<(int Start, int End)>> find, SplitBehavior behavior, bool inverts = false) =>
         (text, _, parts) =>
         {
-            foreach (var (start, end) in Apply(behavior, Cover(text, find(text), inverts)))
+            foreach (var (start, end) in Joined(behavior, Cover(text, find(text), inverts)))
             {
                 parts.Add(text[start..end]);
             }
@@ -185,7 +208,7 @@ internal static class TextRules
         return cover;
     }
 
-    private static IEnumerable<(int Start, int End)> Apply(SplitBehavior behavior, List<(int Start, int End, bool IsMatch)> cover)
+    private static IEnumerable<(int Start, int End)> Joined(SplitBehavior behavior, List<(int Start, int End, bool IsMatch)> cover)
     {
         if (behavior is SplitBehavior.Removed or SplitBehavior.Isolated)
         {

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 
 namespace Nibble.Formats.HuggingFace.Tokenizers;
@@ -97,22 +96,25 @@ internal sealed class TokenizerJson
         }
 
         List<Node> normalizers = [.. Steps(root.Find("normalizer"))], steps = [.. Steps(root.Find("pre_tokenizer"))];
+        Dictionary<string, int> vocabulary;
         switch (model.Text("type") ?? (model.Find("merges") is not null ? "BPE" : model.Find("unk_id") is not null ? "Unigram" : "WordPiece"))
         {
             case "BPE":
-                var vocabulary = Vocabulary(model);
+                vocabulary = Vocabulary(model);
                 return IsByteLevel(model, vocabulary, normalizers, steps) ? ByteLevel(model, vocabulary, normalizers, steps)
                     : SentencePieceOf(model, vocabulary, normalizers, steps) is { } form
                         && !(form.Prepends && added.Any(token => token.Normalized)) ? SentencePiece(model, vocabulary, form)
                     : Composed(BytePairWords(model, vocabulary), "BPE without a form that GGUF knows", normalizers, steps);
             case "WordPiece":
-                return IsBert(model, normalizers, steps) ? WordPiece(model, normalizers)
-                    : Composed(new WordPieceWords(path, Vocabulary(model), Unknown(model, "[UNK]"), model.Text("continuing_subword_prefix") ?? "##",
+                vocabulary = Vocabulary(model);
+                return IsBert(model, normalizers, steps) ? WordPiece(model, vocabulary, normalizers)
+                    : Composed(new WordPieceWords(path, vocabulary, Unknown(model, vocabulary, "[UNK]"), model.Text("continuing_subword_prefix") ?? "##",
                         Longest(model)), "WordPiece", normalizers, steps);
             case "Unigram":
                 return Composed(Unigram(model), "unigram", normalizers, steps);
             case "WordLevel":
-                return Composed(new WholeWords(path, Vocabulary(model), Unknown(model, "<unk>")), "a list of whole words", normalizers, steps);
+                vocabulary = Vocabulary(model);
+                return Composed(new WholeWords(path, vocabulary, Unknown(model, vocabulary, "<unk>")), "a list of whole words", normalizers, steps);
             case var type:
                 throw model.Refuse($"is of type {type}", "BPE, Unigram, WordPiece or WordLevel");
         }
@@ -185,7 +187,7 @@ internal sealed class TokenizerJson
     private static SentencePieceForm? SentencePieceOf(Node model, Dictionary<string, int> vocabulary, List<Node> normalizers, List<Node> steps)
     {
         const string blank = "\u2581";
-        var bytes = Enumerable.Range(0, 256).Count(value => vocabulary.ContainsKey($"<0x{value:X2}>"));
+        var bytes = Enumerable.Range(0, 256).Count(value => vocabulary.ContainsKey(ByteToken.Of(value)));
         if (!HasNoMarks(model) || model.Flag("byte_fallback") is not true || model.Flag("fuse_unk") is not true || bytes is not 0 and not 256)
         {
             return null;
@@ -212,14 +214,11 @@ internal sealed class TokenizerJson
         Array.Fill(pieces, new Piece(string.Empty, 0, PieceKind.Unused));
         foreach (var (token, place) in vocabulary)
         {
-            pieces[place] = new Piece(token, 0, place == unknown ? PieceKind.Unknown : IsByte(token) ? PieceKind.Byte : PieceKind.Normal);
+            pieces[place] = new Piece(token, 0, place == unknown ? PieceKind.Unknown : ByteToken.TryParse(token, out _) ? PieceKind.Byte : PieceKind.Normal);
         }
 
         var sentencePiece = new SentencePieceModel(pieces, form.Before, unknown, -1, -1) { KeepsBlankBefore = form.Keeps };
         return new SentencePieceTokens(sentencePiece, Merges(model)) { IgnoresMerges = model.Flag("ignore_merges") is true };
-
-        static bool IsByte(string token) => token is ['<', '0', 'x', _, _, '>']
-            && byte.TryParse(token.AsSpan(3, 2), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out _);
     }
 
     private BytePairWords BytePairWords(Node model, Dictionary<string, int> vocabulary) => new(
@@ -253,9 +252,8 @@ internal sealed class TokenizerJson
         (normalizers.Count == 0 || (normalizers.Count == 1 && normalizers[0].Text("type") == "BertNormalizer"))
         && steps is [var step] && step.Text("type") == "BertPreTokenizer" && model.Text("continuing_subword_prefix") is null or "##";
 
-    private WordPieceTokens WordPiece(Node model, List<Node> normalizers)
+    private WordPieceTokens WordPiece(Node model, Dictionary<string, int> vocabulary, List<Node> normalizers)
     {
-        var vocabulary = Vocabulary(model);
         var tokens = new string?[vocabulary.Count];
         foreach (var (token, id) in vocabulary)
         {
@@ -278,8 +276,8 @@ internal sealed class TokenizerJson
     }
 
     /// <summary>The id of the token for unknown words, which may be missing where a vocabulary spells everything.</summary>
-    private int? Unknown(Node model, string usual) =>
-        Vocabulary(model).TryGetValue(model.Text("unk_token") ?? usual, out var id) ? id : null;
+    private static int? Unknown(Node model, Dictionary<string, int> vocabulary, string usual) =>
+        vocabulary.TryGetValue(model.Text("unk_token") ?? usual, out var id) ? id : null;
 
     private Dictionary<string, int> Vocabulary(Node model)
     {

@@ -28,7 +28,7 @@ internal abstract class WordModel(string path, Dictionary<string, int> vocabular
         var before = ids.Count;
         foreach (var value in Encoding.UTF8.GetBytes(text))
         {
-            if (!Vocabulary.TryGetValue($"<0x{value:X2}>", out var id))
+            if (!Vocabulary.TryGetValue(ByteToken.Of(value), out var id))
             {
                 ids.RemoveRange(before, ids.Count - before);
                 return false;
