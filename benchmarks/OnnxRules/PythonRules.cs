@@ -58,7 +58,7 @@ internal sealed class PythonRules
         graph.RemoveUnusedConstants();
     }
 
-    private static bool IsQuantized(NodeProto node) => node.Domain is "" or "ai.onnx" && Quantized.Contains(node.OpType);
+    private static bool IsQuantized(NodeProto node) => node.IsStandard() && Quantized.Contains(node.OpType);
 
     /// <summary>A clamp whose input nothing else reads is left to the range of its output.</summary>
     private void RemoveClamps()

@@ -54,7 +54,7 @@ internal sealed class OnnxFile
         Producer = $"{model.ProducerName} {model.ProducerVersion}".Trim();
         OperatorSets = [.. model.OpsetImport.Select(set => KeyValuePair.Create(set.Domain.Length == 0 ? "ai.onnx" : set.Domain, set.Version))];
         Metadata = [.. model.MetadataProps.Select(entry => KeyValuePair.Create(entry.Key, entry.Value))];
-        Operators = [.. graph.Node.GroupBy(node => node.Domain is "" or "ai.onnx" ? node.OpType : $"{node.Domain}.{node.OpType}").Select(
+        Operators = [.. graph.Node.GroupBy(node => node.IsStandard() ? node.OpType : $"{node.Domain}.{node.OpType}").Select(
             group => KeyValuePair.Create(group.Key, group.Count())).OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal)];
         foreach (var tensor in graph.Initializer)
         {

@@ -40,7 +40,7 @@ internal static class HessianCalibration
 
     /// <summary>The inputs of all products by constants, with the sizes of their last axes.</summary>
     public static IReadOnlyDictionary<string, int> Inputs(OnnxGraph graph) =>
-        graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType is "MatMul" or "Gemm")
+        graph.Nodes.Where(node => node.IsStandard() && node.OpType is "MatMul" or "Gemm")
             .Select(node => ConstantProduct.Find(graph, node, out _)).OfType<ConstantProduct>()
             .GroupBy(product => product.Input).ToDictionary(group => group.Key, group => group.First().Inputs, StringComparer.Ordinal);
 

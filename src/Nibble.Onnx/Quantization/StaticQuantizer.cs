@@ -11,9 +11,6 @@ internal sealed class StaticQuantizer
     /// <summary>Why a node stays float whose quantization would cost too much accuracy.</summary>
     public const string ReturnedToFloat = "quantizing it would take the loss above the limit";
 
-    private static readonly HashSet<string> ClampsOrMoves =
-        ((IReadOnlyList<IPlacementRule>)[new ClampRule(), new MoveRule()]).SelectMany(rule => rule.Operators).ToHashSet(StringComparer.Ordinal);
-
     private readonly PreparedModel model;
     private readonly OnnxQuantizationOptions options;
     private readonly IReadOnlyDictionary<string, ValueRange> ranges;
@@ -94,7 +91,7 @@ internal sealed class StaticQuantizer
     private ValueRange RangeOf(OnnxGraph graph, string value)
     {
         var producer = graph.Producer(value);
-        while (producer is not null && ClampsOrMoves.Contains(producer.OpType))
+        while (producer is not null && PlacementRules.ClampsOrMoves(producer))
         {
             producer = graph.Producer(producer.Input[0]);
         }
@@ -108,7 +105,7 @@ internal sealed class StaticQuantizer
     private static HashSet<string> StoreTables(OnnxGraph graph, Func<NodeProto, string?> objection)
     {
         var tables = new EmbeddingTables(graph);
-        var stored = graph.Nodes.Where(node => WeightPass.IsStandard(node) && node.OpType == "Gather").ToList()
+        var stored = graph.Nodes.Where(node => node.IsStandard() && node.OpType == "Gather").ToList()
             .Where(node => objection(node) is null && tables.Apply(node) is null).Select(node => node.Name).ToHashSet(StringComparer.Ordinal);
         graph.RemoveUnusedConstants();
         graph.Sort();

@@ -45,15 +45,12 @@ internal static class WeightPass
         return decisions;
     }
 
-    /// <summary>Whether a node has a standard operator.</summary>
-    public static bool IsStandard(NodeProto node) => node.Domain is "" or "ai.onnx";
-
     private static (Dictionary<NodeProto, ConstantProduct> Products, Dictionary<NodeProto, string> Reasons) Find(
         OnnxGraph graph, Func<NodeProto, string?> objection)
     {
         var products = new Dictionary<NodeProto, ConstantProduct>(ReferenceEqualityComparer.Instance);
         var reasons = new Dictionary<NodeProto, string>(ReferenceEqualityComparer.Instance);
-        foreach (var node in graph.Nodes.Where(node => IsStandard(node) && node.OpType is "MatMul" or "Gemm"))
+        foreach (var node in graph.Nodes.Where(node => node.IsStandard() && node.OpType is "MatMul" or "Gemm"))
         {
             var reason = objection(node);
             if (reason is null && ConstantProduct.Find(graph, node, out reason) is { } found)
@@ -70,8 +67,8 @@ internal static class WeightPass
     }
 
     private static string? Keep(OnnxGraph graph, NodeProto node, EmbeddingTables tables, Func<NodeProto, string> convolution) =>
-        IsStandard(node) && node.OpType is "Gather" ? tables.Apply(node)
-        : IsStandard(node) && node.OpType is "Conv" or "ConvTranspose" ? convolution(node)
+        node.IsStandard() && node.OpType is "Gather" ? tables.Apply(node)
+        : node.IsStandard() && node.OpType is "Conv" or "ConvTranspose" ? convolution(node)
         : Subgraphs.Of(node).Any() ? "the nodes of the graphs inside it are not quantized"
         : node.Input.Any(value => graph.Constant(value) is { Dims.Count: > 1 } tensor && tensor.Element() == OnnxType.Float32)
             ? "only MatMul, Gemm and the tables of Gather are quantized"

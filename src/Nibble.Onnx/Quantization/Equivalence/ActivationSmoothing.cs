@@ -10,9 +10,6 @@ namespace Nibble.Onnx.Quantization.Equivalence;
 /// </remarks>
 internal static class ActivationSmoothing
 {
-    /// <summary>Factors beyond this are no longer a matter of scales: such channels are nearly dead.</summary>
-    private const double LargestFactor = 65536;
-
     private static readonly string[] Normalizations = ["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"];
 
     /// <summary>Smooths the inputs of products in place.</summary>
@@ -76,7 +73,7 @@ internal static class ActivationSmoothing
 
     private static double[] Factors(float[] inputs, double[] weights, double strength) => [.. inputs.Zip(weights, (input, weight) =>
         input > 0 && weight > 0 && float.IsFinite(input)
-            ? Math.Clamp(Math.Pow(input, strength) / Math.Pow(weight, 1 - strength), 1 / LargestFactor, LargestFactor) : 1)];
+            ? ScaledLayer.Limit(Math.Pow(input, strength) / Math.Pow(weight, 1 - strength)) : 1)];
 
     private static SmoothedGroup? Find(
         OnnxGraph graph, string value, IReadOnlyList<NodeProto> readers, Func<NodeProto, string?> objection, out string? reason)

@@ -5,9 +5,6 @@ namespace Nibble.Onnx.Quantization.Equivalence;
 /// <summary>Two layers, the second of which alone reads the first, perhaps through operators that commute with a positive scale per channel.</summary>
 internal sealed class LayerPair
 {
-    /// <summary>Factors beyond this are no longer a matter of scales: such channels are nearly dead, and rounding would dominate.</summary>
-    private const double LargestFactor = 65536;
-
     /// <summary>Weights below this share of the layer's largest are noise of float arithmetic. They count as zero.</summary>
     private const double Noise = 1d / (1 << 24);
 
@@ -50,7 +47,7 @@ internal sealed class LayerPair
             }
 
             var before = First.OutputFactors[channel];
-            var factor = Math.Clamp(before * Math.Sqrt(range1 / range2), 1 / LargestFactor, LargestFactor) / before;
+            var factor = ScaledLayer.Limit(before * Math.Sqrt(range1 / range2)) / before;
             First.DivideOutput(channel, factor);
             for (var position = 0; position < positions; position++)
             {
@@ -69,9 +66,7 @@ internal sealed class LayerPair
         ArgumentNullException.ThrowIfNull(graph);
         foreach (var (node, input) in addends)
         {
-            var constant = graph.Constant(node.Input[input])!;
-            var values = ScaledLayer.Divide(constant.Floats(), First.OutputFactors.ToArray());
-            graph.SetInput(node, input, graph.AddConstant(TensorValues.Make(constant.Name + "/scaled", constant.Dims, values)));
+            ScaledLayer.Divide(graph, node, input, First.OutputFactors);
         }
     }
 }

@@ -7,6 +7,8 @@ namespace Nibble.Onnx.Quantization.Equivalence;
 /// <remarks>The factors are collected in double, and the weight is rounded once, however often they change.</remarks>
 internal sealed class ScaledLayer
 {
+    private const double LargestFactor = 65536;
+
     private readonly TensorProto weight;
     private readonly bool isOutputFirst;
     private readonly int rows;
@@ -127,13 +129,36 @@ internal sealed class ScaledLayer
         {
             var bias = graph.Constant(name)!;
             var biases = BiasValues(bias);
-            IEnumerable<long> shape = biases.Length == bias.Count() ? bias.Dims : [biases.Length];
-            graph.SetInput(Node, 2, graph.AddConstant(TensorValues.Make(name + "/scaled", shape, Divide(biases, outputFactors))));
+            Replace(graph, Node, 2, biases.Length == bias.Count() ? bias.Dims : [biases.Length], biases, outputFactors);
         }
     }
 
-    /// <summary>Divides the channels of numbers whose last axis counts them.</summary>
-    public static float[] Divide(float[] values, double[] factors) => [.. values.Select((value, i) => (float)(value / factors[i % factors.Length]))];
+    /// <summary>Keeps a factor between 1/65536 and 65536.</summary>
+    /// <remarks>Beyond that it is no longer a matter of scales: the channel is nearly dead, and rounding would dominate.</remarks>
+    public static double Limit(double factor) => Math.Clamp(factor, 1 / LargestFactor, LargestFactor);
+
+    /// <summary>Divides the channels of a constant that a node reads. Its only axis of more than one element counts them.</summary>
+    /// <param name="graph">The graph.</param>
+    /// <param name="node">The node.</param>
+    /// <param name="input">The place of the constant among its inputs.</param>
+    /// <param name="factors">What each channel is divided by.</param>
+    public static void Divide(OnnxGraph graph, NodeProto node, int input, ReadOnlySpan<double> factors)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        ArgumentNullException.ThrowIfNull(node);
+        var constant = graph.Constant(node.Input[input])!;
+        Replace(graph, node, input, constant.Dims, constant.Floats(), factors);
+    }
+
+    private static void Replace(OnnxGraph graph, NodeProto node, int input, IEnumerable<long> shape, float[] values, ReadOnlySpan<double> factors)
+    {
+        for (var i = 0; i < values.Length; i++)
+        {
+            values[i] = (float)(values[i] / factors[i % factors.Length]);
+        }
+
+        graph.SetInput(node, input, graph.AddConstant(TensorValues.Make(node.Input[input] + "/scaled", shape, values)));
+    }
 
     private static double[] Ones(int count)
     {

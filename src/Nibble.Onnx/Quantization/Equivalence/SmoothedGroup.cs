@@ -25,9 +25,7 @@ internal sealed record SmoothedGroup(string Value, IReadOnlyList<ScaledLayer> La
         ArgumentNullException.ThrowIfNull(factors);
         foreach (var (node, input) in Constants)
         {
-            var constant = graph.Constant(node.Input[input])!;
-            var values = ScaledLayer.Divide(constant.Floats(), factors);
-            graph.SetInput(node, input, graph.AddConstant(TensorValues.Make(constant.Name + "/smoothed", constant.Dims, values)));
+            ScaledLayer.Divide(graph, node, input, factors);
         }
 
         foreach (var layer in Layers)

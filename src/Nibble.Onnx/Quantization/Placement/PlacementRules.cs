@@ -10,6 +10,9 @@ internal static class PlacementRules
         new ConvolutionRule(), new MatMulRule(), new GemmRule(), new ArithmeticRule(), new UnaryRule(), new ConcatRule(), new MoveRule(), new ClampRule(),
     ]).SelectMany(rule => rule.Operators.Select(name => KeyValuePair.Create(name, rule))).ToDictionary(StringComparer.Ordinal);
 
+    /// <summary>Whether an operator only clamps its first input, moves it, or chooses among it.</summary>
+    public static bool ClampsOrMoves(NodeProto node) => node.IsStandard() && ByOperator.GetValueOrDefault(node.OpType) is ClampRule or MoveRule;
+
     /// <summary>Judges a node.</summary>
     /// <param name="node">The node.</param>
     /// <param name="graph">Its graph.</param>
@@ -17,7 +20,7 @@ internal static class PlacementRules
     /// <returns>Its form. Null if it must stay float.</returns>
     public static NodeForm? Judge(NodeProto node, OnnxGraph graph, out string reason)
     {
-        if (node.Domain is not ("" or "ai.onnx") || !ByOperator.TryGetValue(node.OpType, out var rule))
+        if (!node.IsStandard() || !ByOperator.TryGetValue(node.OpType, out var rule))
         {
             reason = Subgraphs.Of(node).Any() ? "it holds graphs of its own" : $"ONNX Runtime has no integer kernel for {node.OpType}";
             return null;
