@@ -1,12 +1,12 @@
 using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Qat;
 using TorchSharp;
 
@@ -74,7 +74,7 @@ internal sealed record BenchModel(string Name, string Folder, TokenizedText Trai
         var model = original.Model;
         if (config != original.ConfigJson)
         {
-            model = new LlamaModel(LlamaConfig.Parse(config, name));
+            model = new DecoderModel(DecoderConfig.Parse(config, name));
             model.Initialize(new torch.Generator(1));
         }
 

@@ -3,12 +3,12 @@ using System.Diagnostics;
 using System.Globalization;
 using Nibble.Models;
 using Nibble.Models.Bert;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Native;
 using Nibble.Torch.Tasks;
 using TorchSharp.Modules;
@@ -141,7 +141,7 @@ internal static class TrainingSteps
             // No scope here: it would end with the model's parameters.
             using var generator = new Generator(1);
             var definition = ModelFamilies.Parse(Shapes[shape], shape);
-            model = definition is BertConfig encoder ? new BertModel(encoder) : new LlamaModel((LlamaConfig)definition);
+            model = definition is BertConfig encoder ? new BertModel(encoder) : new DecoderModel((DecoderConfig)definition);
             model.Initialize(generator);
             model.Module.train();
             task = ModelTasks.Of(definition);

@@ -31,7 +31,7 @@ internal interface IGraphFamily
 /// <summary>The supported model families and their graphs.</summary>
 internal static class GraphFamilies
 {
-    private static readonly IGraphFamily[] BuiltIn = [new LlamaGraphs(), new BertGraphs()];
+    private static readonly IGraphFamily[] BuiltIn = [new DecoderGraphs(), new BertGraphs()];
 
     /// <summary>The family of a definition: a built-in one, or a registered one that builds graphs too.</summary>
     /// <exception cref="NibbleException">There is no such family.</exception>

@@ -1,4 +1,4 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
@@ -29,8 +29,8 @@ public static class ImportanceCalibration
         ArgumentNullException.ThrowIfNull(text);
         text.RequireWindow(length);
         var count = Math.Min(windows ?? int.MaxValue, text.WindowCount(length));
-        var names = GgufNames.Of((LlamaConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => tensor.Name);
-        var watched = model.Linears().Where(linear => linear.Key != LlamaConfig.HeadName)
+        var names = GgufNames.Of((DecoderConfig)model.Definition).ToDictionary(tensor => tensor.Source, tensor => tensor.Name);
+        var watched = model.Linears().Where(linear => linear.Key != DecoderConfig.HeadName)
             .Select(linear => (Name: names[linear.Key + ".weight"], Layer: linear.Value, Sum: new SquareSum(linear.Value.InFeatures))).ToList();
         try
         {

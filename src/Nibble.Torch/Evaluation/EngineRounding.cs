@@ -1,5 +1,5 @@
 using Nibble.Files;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Formats.Gguf;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
@@ -30,9 +30,9 @@ internal sealed class EngineRounding
         ArgumentNullException.ThrowIfNull(model);
         this.model = model;
         using var file = GgufFile.Open(path);
-        var types = GgufNames.Of((LlamaConfig)model.Definition)
+        var types = GgufNames.Of((DecoderConfig)model.Definition)
             .ToDictionary(tensor => tensor.Source, tensor => file.FindTensor(tensor.Name)?.Type ?? GgufType.F32, StringComparer.Ordinal);
-        head = types[LlamaConfig.EmbeddingName];
+        head = types[DecoderConfig.EmbeddingName];
         Narrow(model.Embedding, head);
         foreach (var (name, layer) in model.Linears())
         {

@@ -1,13 +1,13 @@
 using Nibble.Models;
 using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 
 namespace Nibble.Torch.Models;
 
 /// <summary>The supported model families and their modules.</summary>
 internal static class ModuleFamilies
 {
-    private static readonly IModuleFamily[] BuiltIn = [new LlamaModules(), new BertModules()];
+    private static readonly IModuleFamily[] BuiltIn = [new DecoderModules(), new BertModules()];
 
     /// <summary>The family of a definition: a built-in one, or a registered one that creates modules too.</summary>
     /// <exception cref="NibbleException">There is no such family.</exception>

@@ -4,7 +4,7 @@ using Nibble.Artifacts;
 using Nibble.Files;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Numerics;
 using Nibble.Recipes;
 
@@ -55,7 +55,7 @@ public static class GgufExporter
     {
         ArgumentNullException.ThrowIfNull(path);
         using var source = ModelSources.Open(model);
-        var config = LlamaConfig.Parse(source.ConfigJson, source.ConfigPlace);
+        var config = DecoderConfig.Parse(source.ConfigJson, source.ConfigPlace);
         var modelName = ImportedConfig.NameIn(source.ConfigJson) ?? Checkpoint.NameOf(source.Folder);
         var names = GgufNames.Of(config).ToList();
         ModelSources.RequireExactly(
@@ -152,7 +152,7 @@ public static class GgufExporter
             return GgufType.F32;
         }
 
-        if (embeddings is { } rounded && (name.Source == LlamaConfig.EmbeddingName || name.Source == LlamaConfig.HeadName + ".weight"))
+        if (embeddings is { } rounded && (name.Source == DecoderConfig.EmbeddingName || name.Source == DecoderConfig.HeadName + ".weight"))
         {
             return name.Shape[1] % rounded.BlockSize() == 0
                 ? rounded

@@ -7,7 +7,7 @@ using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Formats.Safetensors;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Recipes;
 
 namespace Nibble.Export;
@@ -80,7 +80,7 @@ internal static class GgufImporter
     private sealed record Tensor(GgufTensorName Name, GgufEntry Entry);
 
     /// <summary>The file's tensors with both names. They must be exactly those of the model.</summary>
-    private static List<Tensor> Match(GgufFile file, LlamaConfig config)
+    private static List<Tensor> Match(GgufFile file, DecoderConfig config)
     {
         var tensors = new List<Tensor>();
         foreach (var name in GgufNames.Of(config))
@@ -105,7 +105,7 @@ internal static class GgufImporter
             : tensors;
     }
 
-    private static bool IsLinear(Tensor tensor) => tensor.Name.Shape.Length == 2 && tensor.Name.Source != LlamaConfig.EmbeddingName;
+    private static bool IsLinear(Tensor tensor) => tensor.Name.Shape.Length == 2 && tensor.Name.Source != DecoderConfig.EmbeddingName;
 
     private static string LayerOf(string tensor) => tensor[..^".weight".Length];
 

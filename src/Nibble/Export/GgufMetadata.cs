@@ -1,7 +1,7 @@
 using Nibble.Artifacts;
 using Nibble.Files;
 using Nibble.Formats.Gguf;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Export;
 
@@ -16,7 +16,7 @@ internal static class GgufMetadata
     /// <param name="name">The model's name.</param>
     /// <param name="config">Its shape.</param>
     /// <param name="mostly">The type of most matrices.</param>
-    public static IEnumerable<KeyValuePair<string, GgufValue>> Of(string name, LlamaConfig config, GgufType mostly)
+    public static IEnumerable<KeyValuePair<string, GgufValue>> Of(string name, DecoderConfig config, GgufType mostly)
     {
         var architecture = GgufNames.Architecture(config);
         yield return new("general.architecture", GgufValue.Of(architecture));
@@ -47,7 +47,7 @@ internal static class GgufMetadata
     }
 
     /// <summary>llama.cpp's divisors of the rotary frequencies, for a model that stretches long wavelengths more than short ones.</summary>
-    public static float[]? RotaryFactors(LlamaConfig config)
+    public static float[]? RotaryFactors(DecoderConfig config)
     {
         if (config.RotaryScaling is not { OriginalContext: > 0 })
         {

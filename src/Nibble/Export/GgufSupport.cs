@@ -1,6 +1,6 @@
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Export;
 
@@ -15,13 +15,13 @@ internal static class GgufSupport
     {
         ArgumentNullException.ThrowIfNull(folder);
         var path = Path.Combine(folder, Checkpoint.ConfigName);
-        var config = LlamaConfig.Parse(Checkpoint.ReadConfig(path), path);
+        var config = DecoderConfig.Parse(Checkpoint.ReadConfig(path), path);
         Require(folder, config);
         return GgufTokenizer.Read(folder, config.VocabularySize).Notes;
     }
 
     /// <summary>Rejects a configuration whose llama.cpp architecture lacks tensors. llama.cpp would refuse the file or compute without them.</summary>
-    internal static void Require(string folder, LlamaConfig config)
+    internal static void Require(string folder, DecoderConfig config)
     {
         var architecture = GgufNames.Architecture(config);
         var cause = architecture == "llama" ? null

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Nibble.Formats.Gguf;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Export;
 
@@ -27,22 +27,22 @@ internal static class ImportedConfig
     /// <summary>Reads the metadata.</summary>
     /// <returns>The text of a <c>config.json</c>, and its parsed form.</returns>
     /// <exception cref="NibbleException">The metadata is incomplete or of a model that is not supported.</exception>
-    public static (string Json, LlamaConfig Config) Read(GgufFile file)
+    public static (string Json, DecoderConfig Config) Read(GgufFile file)
     {
         var reader = new Reader(file);
         var json = reader.Write(rotary: null);
-        var config = LlamaConfig.Parse(json, file.Path);
+        var config = DecoderConfig.Parse(json, file.Path);
         if (file.FindTensor(GgufNames.RotaryFactors) is { } factors)
         {
             json = reader.Write(FindRotary(file, config, file.ReadFloats(factors)));
-            config = LlamaConfig.Parse(json, file.Path);
+            config = DecoderConfig.Parse(json, file.Path);
         }
 
         return (json, config);
     }
 
     /// <summary>Finds the parameters that reproduce the file's factors. The file does not store them.</summary>
-    private static RotaryScaling FindRotary(GgufFile file, LlamaConfig config, float[] factors)
+    private static RotaryScaling FindRotary(GgufFile file, DecoderConfig config, float[] factors)
     {
         // The longest wavelength is divided by the whole factor.
         double factor = factors.Max();

@@ -4,7 +4,7 @@ using Nibble.Artifacts;
 using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Export;
 
@@ -26,22 +26,22 @@ internal static class ImportedTensors
     /// <exception cref="NibbleException">A tensor is missing, has another shape, or is not part of the model.</exception>
     public static QuantizedModel Fit(QuantizedModel model, string folder, ICollection<string> notes)
     {
-        if (ModelFamilies.Find(TypeOf(model.ConfigJson)) is not (LlamaFamily or null))
+        if (ModelFamilies.Find(TypeOf(model.ConfigJson)) is not (DecoderFamily or null))
         {
             return model;
         }
 
         var path = Path.Combine(folder, Checkpoint.ConfigName);
-        if (TypeOf(model.ConfigJson) is var type && !LlamaConfig.SupportedTypes.Contains(type))
+        if (TypeOf(model.ConfigJson) is var type && !DecoderConfig.SupportedTypes.Contains(type))
         {
             notes.Add($"Nibble does not run models of type '{type}': the artifact can be exported but not evaluated");
             return model;
         }
 
         model = Untie(model, notes);
-        var config = LlamaConfig.Parse(model.ConfigJson, path);
+        var config = DecoderConfig.Parse(model.ConfigJson, path);
         var expected = GgufNames.Of(config).ToDictionary(tensor => tensor.Source, tensor => tensor.Shape, StringComparer.Ordinal);
-        model = WithoutCodes(model, LlamaConfig.EmbeddingName[..^Weight.Length], notes);
+        model = WithoutCodes(model, DecoderConfig.EmbeddingName[..^Weight.Length], notes);
         model = WithoutEmptyBiases(model, expected, notes);
         model = model with
         {
@@ -60,7 +60,7 @@ internal static class ImportedTensors
     /// <summary>A head with its own codes is not a copy of the embedding, whatever the configuration says.</summary>
     private static QuantizedModel Untie(QuantizedModel model, ICollection<string> notes)
     {
-        if (model.Layers.All(layer => layer.Name != LlamaConfig.HeadName))
+        if (model.Layers.All(layer => layer.Name != DecoderConfig.HeadName))
         {
             return model;
         }
@@ -72,7 +72,7 @@ internal static class ImportedTensors
         }
 
         config[Tied] = false;
-        notes.Add($"{LlamaConfig.HeadName} has its own codes, so {Tied} in the configuration was set to false");
+        notes.Add($"{DecoderConfig.HeadName} has its own codes, so {Tied} in the configuration was set to false");
         return model with { ConfigJson = config.ToJsonString() };
     }
 

@@ -2,7 +2,7 @@ using Nibble.Export;
 using Nibble.Torch.Models;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Tests.Shared;
 
 namespace Nibble.Torch.Tests.Export;
@@ -21,7 +21,7 @@ public sealed class GgufImporterTests : IDisposable
     public static TheoryData<string, string, int, int, bool> Models()
     {
         var models = new TheoryData<string, string, int, int, bool>();
-        foreach (var type in LlamaConfig.SupportedTypes)
+        foreach (var type in DecoderConfig.SupportedTypes)
         {
             // llama.cpp's other architectures have no place for more biases, and qwen2 none for heads of other sizes.
             var isLlama = type is "llama" or "mistral";
@@ -55,8 +55,8 @@ public sealed class GgufImporterTests : IDisposable
         Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
         using var imported = FloatCheckpoint.Open(folder.File("imported"));
         using var original = FloatCheckpoint.Open(source);
-        Assert.Equal((LlamaConfig)original.Definition with { ModelType = imported.Definition.ModelType },
-            (LlamaConfig)imported.Definition with { NormEpsilon = ((LlamaConfig)original.Definition).NormEpsilon });
+        Assert.Equal((DecoderConfig)original.Definition with { ModelType = imported.Definition.ModelType },
+            (DecoderConfig)imported.Definition with { NormEpsilon = ((DecoderConfig)original.Definition).NormEpsilon });
         using var weights = Checkpoint.Open(folder.File("imported"));
         Assert.All(llama.Tensors(), tensor => Assert.Equal(tensor.Value.Values, weights.ReadFloats(tensor.Key)));
         Assert.Equal(original.Tokenizer.Encode("Ünï <|eos|> x"), imported.Tokenizer.Encode("Ünï <|eos|> x"));
@@ -123,7 +123,7 @@ public sealed class GgufImporterTests : IDisposable
         Change(folder.File("whole.gguf"), folder.File("old.gguf"), [], type is null ? added : [.. added, new("llama.rope.scaling.type", GgufValue.Of(type))]);
         CheckpointImporter.Run(folder.File("old.gguf"), folder.File("imported"));
         using var imported = FloatCheckpoint.Open(folder.File("imported"));
-        Assert.Equal(factor, ((LlamaConfig)imported.Definition).RotaryScaling?.Factor);
+        Assert.Equal(factor, ((DecoderConfig)imported.Definition).RotaryScaling?.Factor);
     }
 
     [Fact]

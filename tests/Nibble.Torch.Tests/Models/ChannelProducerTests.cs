@@ -1,6 +1,6 @@
 using Nibble.Files;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Scaling;
 using Nibble.Torch.Tests.Shared;
@@ -12,7 +12,7 @@ public sealed class ChannelProducerTests : IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
-    public static TheoryData<string, bool, string> Families => LlamaModelTests.Families;
+    public static TheoryData<string, bool, string> Families => DecoderModelTests.Families;
 
     public void Dispose() => folder.Dispose();
 
@@ -47,7 +47,7 @@ public sealed class ChannelProducerTests : IDisposable
                 Assert.All(weights.Zip(stage.Linears), pair => Assert.True(allclose(pair.First * columns, pair.Second.Value.Weight, 1e-6)));
                 Assert.Equal(wished.shape, channels.shape);
                 var near = ((channels / wished) - 1).abs() < 0.005;
-                Assert.Equal(wished.numel() - (stage.Number == LlamaBlock.AttentionInput ? 1 : 0), near.sum().item<long>());
+                Assert.Equal(wished.numel() - (stage.Number == DecoderBlock.AttentionInput ? 1 : 0), near.sum().item<long>());
                 foreach (var norm in new[] { block.InputNorm, block.FeedForwardNorm })
                 {
                     Bits.Equal(Bits.Of(Conversion.RoundTo(norm.Weight, storedAs)), norm.Weight);
@@ -63,7 +63,7 @@ public sealed class ChannelProducerTests : IDisposable
     {
         using var loaded = new TinyLlama().Open(folder);
         using var scope = NewDisposeScope();
-        var producer = loaded.Llama().Blocks[0].Stages[LlamaBlock.AttentionOutput].Producer!;
+        var producer = loaded.Llama().Blocks[0].Stages[DecoderBlock.AttentionOutput].Producer!;
 
         // Four query heads of 8, two key-value heads: heads 0 and 1 read the first.
         var columns = arange(32, dtype: float32);

@@ -3,7 +3,7 @@ using Nibble.Artifacts;
 using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
@@ -36,7 +36,7 @@ public sealed class KeyValueQuantizersTests : IDisposable
     [Fact]
     public void TokenVectorsEqualTheScalarQuantizerEachHeadByItself()
     {
-        using var model = new LlamaModel(new TinyLlama().Config);
+        using var model = new DecoderModel(new TinyLlama().Config);
         var block = model.Blocks[1];
         Gen.Select(Gen.Int[2, 8], Gen.Bool, Gen.Float[-9, 9].Array[60]).Sample(
             (bits, symmetric, values) =>

@@ -1,9 +1,9 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Torch.Tests.Models;
 
 /// <summary>The decoder again, in loops and double precision, straight from the papers: the check of the fast one.</summary>
-internal sealed class NaiveLlama(LlamaConfig config, IReadOnlyDictionary<string, (long[] Shape, float[] Values)> tensors)
+internal sealed class NaiveLlama(DecoderConfig config, IReadOnlyDictionary<string, (long[] Shape, float[] Values)> tensors)
 {
     /// <summary>Logits [position][token] of every next token.</summary>
     public double[][] Logits(int[] tokens)

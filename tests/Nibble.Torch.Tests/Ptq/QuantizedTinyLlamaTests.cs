@@ -1,13 +1,13 @@
 using Nibble.Formats.CompressedTensors;
 using Nibble.Files;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -103,8 +103,8 @@ public sealed class QuantizedTinyLlamaTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var tokens = tensor(Enumerable.Range(0, 64).SelectMany(window => Text.Window(window * 64, 64)).ToArray(), 64, 64);
-        var embedding = source.Llama().named_parameters().Single(item => item.name == LlamaConfig.EmbeddingName).parameter;
-        var x = source.Llama().Blocks[0].Stages[LlamaBlock.AttentionInput]
+        var embedding = source.Llama().named_parameters().Single(item => item.name == DecoderConfig.EmbeddingName).parameter;
+        var x = source.Llama().Blocks[0].Stages[DecoderBlock.AttentionInput]
             .Trace(new BlockInput(embedding.index_select(0, tokens.reshape(-1)).view(-1, 64, TinyLlama.Hidden))).Input;
         foreach (var name in names)
         {

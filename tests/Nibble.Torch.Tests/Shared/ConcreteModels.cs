@@ -1,13 +1,13 @@
 using Nibble.Torch.Models;
 using Nibble.Torch.Models.Bert;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 
 namespace Nibble.Torch.Tests.Shared;
 
 /// <summary>Models as the classes that they are.</summary>
 internal static class ConcreteModels
 {
-    public static LlamaModel Llama(this LoadedModel loaded) => (LlamaModel)loaded.Model;
+    public static DecoderModel Llama(this LoadedModel loaded) => (DecoderModel)loaded.Model;
 
     public static BertModel Bert(this LoadedModel loaded) => (BertModel)loaded.Model;
 }

@@ -2,7 +2,7 @@ using Nibble.Files;
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Formats.Safetensors;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Models;
 
 namespace Nibble.Torch.Tests.Shared;
@@ -56,7 +56,7 @@ internal sealed record TinyLlama
         """{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|bos|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]"""
             + ""","special_tokens":{"<|bos|>":{"ids":[256]}}}""";
 
-    public LlamaConfig Config => LlamaConfig.Parse(ConfigJson, "config.json");
+    public DecoderConfig Config => DecoderConfig.Parse(ConfigJson, "config.json");
 
     /// <summary>The tensors that transformers writes for such a model.</summary>
     public SortedDictionary<string, (long[] Shape, float[] Values)> Tensors()

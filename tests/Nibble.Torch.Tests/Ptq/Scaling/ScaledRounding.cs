@@ -5,7 +5,7 @@ using Nibble.Numerics;
 using Nibble.Recipes;
 using Nibble.Torch.Data;
 using Nibble.Torch.Layers;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Scaling;
 using Nibble.Torch.Tests.Shared;
@@ -18,7 +18,7 @@ internal static class ScaledRounding
 {
     /// <summary>Replaces the weights by their codes' values and sets the input quantizers.</summary>
     /// <returns>What each search found, in order.</returns>
-    public static List<ScalingResult?> Run(LlamaModel model, Recipe recipe, TokenizedText text, bool clip = false)
+    public static List<ScalingResult?> Run(DecoderModel model, Recipe recipe, TokenizedText text, bool clip = false)
     {
         using var guard = no_grad();
         using var folder = new TemporaryFolder();
@@ -73,7 +73,7 @@ internal static class ScaledRounding
     }
 
     /// <summary>What the first block reads.</summary>
-    public static ActivationStream Embed(LlamaModel model, TokenizedText text, TemporaryFolder folder, PtqSettings settings)
+    public static ActivationStream Embed(DecoderModel model, TokenizedText text, TemporaryFolder folder, PtqSettings settings)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();

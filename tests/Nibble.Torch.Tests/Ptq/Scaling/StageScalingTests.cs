@@ -5,7 +5,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Ptq;
 using Nibble.Torch.Ptq.Scaling;
 using Nibble.Torch.Tests.Shared;
@@ -68,7 +68,7 @@ public sealed class StageScalingTests : IDisposable
         using var guard = no_grad();
         var block = loaded.Llama().Blocks[0];
         block.FeedForwardNorm.Weight[5] = 30;
-        var stage = Stage(block, LlamaBlock.FeedForwardInput);
+        var stage = Stage(block, DecoderBlock.FeedForwardInput);
         var rules = stage.Linears.ToDictionary(linear => linear.Key, _ => RecipePresets.Parse(preset).Rules[^1]);
         var result = StageScaling.Apply(stage, inputs, rules, Settings, ElementType.F32, CPU, CancellationToken.None)!;
         Assert.InRange(result.Error, 0, result.ErrorBefore * 0.7);
@@ -87,7 +87,7 @@ public sealed class StageScalingTests : IDisposable
         var weight = Bits.Of(block.FeedForward.Down.Weight);
         var awq = RecipePresets.Parse("w3a16-g8-awq").Rules[^1];
         Assert.Null(StageScaling.Apply(
-            Stage(block, LlamaBlock.FeedForwardOutput), inputs, new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.down_proj"] = awq }, Settings,
+            Stage(block, DecoderBlock.FeedForwardOutput), inputs, new Dictionary<string, RecipeRule> { ["model.layers.0.mlp.down_proj"] = awq }, Settings,
             ElementType.F32, CPU, CancellationToken.None));
         Bits.Equal(weight, block.FeedForward.Down.Weight);
 
@@ -97,7 +97,7 @@ public sealed class StageScalingTests : IDisposable
             "must name the same scaling",
             Assert.Throws<ArgumentException>(
                 () => StageScaling.Apply(
-                Stage(block, LlamaBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
+                Stage(block, DecoderBlock.FeedForwardInput), inputs, mixed, Settings, ElementType.F32, CPU, CancellationToken.None)).Message,
             StringComparison.Ordinal);
     }
 
@@ -117,10 +117,10 @@ public sealed class StageScalingTests : IDisposable
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var block = loaded.Llama().Blocks[0];
-        var statistics = new StageInputStatistics(Stage(block, LlamaBlock.AttentionInput), inputs, sampled: true, CPU, CancellationToken.None);
+        var statistics = new StageInputStatistics(Stage(block, DecoderBlock.AttentionInput), inputs, sampled: true, CPU, CancellationToken.None);
 
         // 4100 tokens: every second would do, but that divides 20; every third.
-        var all = Stage(block, LlamaBlock.AttentionInput).Trace(inputs.Read(0, 205, CPU)).Input.reshape(-1, TinyLlama.Hidden);
+        var all = Stage(block, DecoderBlock.AttentionInput).Trace(inputs.Read(0, 205, CPU)).Input.reshape(-1, TinyLlama.Hidden);
         Bits.Equal(Bits.Of(all.slice(0, 0, 4100, 3)), statistics.Sample!);
         Assert.Null(statistics.Hessian);
         Assert.True(allclose(all.abs().mean([0]), statistics.MeanMagnitude, 1e-5));
@@ -128,7 +128,7 @@ public sealed class StageScalingTests : IDisposable
         Assert.True(allclose(all.amin([0]), statistics.Min));
     }
 
-    private static UnitStage Stage(LlamaBlock block, int number) => new QuantizationUnit(block, "model.layers.0.").Stages[number];
+    private static UnitStage Stage(DecoderBlock block, int number) => new QuantizationUnit(block, "model.layers.0.").Stages[number];
 
     private static double OutputError(UnitStage stage, BlockInput input, RecipeRule rule)
     {

@@ -2,24 +2,24 @@ using Nibble.Formats.CompressedTensors;
 using Nibble.Files;
 using System.Text.Json.Nodes;
 using Nibble.Artifacts;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Recipes;
 using Nibble.Torch.Evaluation;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Models;
 
-public sealed class LlamaRotationTests : IDisposable
+public sealed class DecoderRotationTests : IDisposable
 {
     private static readonly long[] Tokens = [256, 72, 101, 7, 0, 255, 101, 33, 72, 10, 200, 72];
 
     private readonly TemporaryFolder folder = new();
 
-    public static TheoryData<string, bool, string> Families => LlamaModelTests.Families;
+    public static TheoryData<string, bool, string> Families => DecoderModelTests.Families;
 
     public void Dispose() => folder.Dispose();
 
@@ -69,12 +69,12 @@ public sealed class LlamaRotationTests : IDisposable
         var expected = JsonNode.Parse(tied)!.AsObject();
         expected["tie_word_embeddings"] = false;
         Assert.True(JsonNode.DeepEquals(expected, JsonNode.Parse(Untied(tied))));
-        Assert.False(LlamaConfig.Parse(Untied(tied), "config.json").TiedHead);
+        Assert.False(DecoderConfig.Parse(Untied(tied), "config.json").TiedHead);
         var untied = new TinyLlama().ConfigJson;
         Assert.Equal(untied, Untied(untied));
     }
 
-    private static string Untied(string json) => LlamaConfig.Parse(json, "config.json").Untie(json);
+    private static string Untied(string json) => DecoderConfig.Parse(json, "config.json").Untie(json);
 
     [Fact]
     public void ArtifactComputesWhatTheModelInMemoryComputes()
@@ -98,11 +98,11 @@ public sealed class LlamaRotationTests : IDisposable
 /// <summary>Rotated copies of models in memory.</summary>
 internal static class RotatedLlama
 {
-    public static LlamaModel Of(LoadedModel source, long seed)
+    public static DecoderModel Of(LoadedModel source, long seed)
     {
-        var config = LlamaConfig.Parse(source.Definition.Untie(source.ConfigJson), "config.json");
-        var model = new LlamaModel(config);
-        using var rotation = new LlamaRotation(config, seed);
+        var config = DecoderConfig.Parse(source.Definition.Untie(source.ConfigJson), "config.json");
+        var model = new DecoderModel(config);
+        using var rotation = new DecoderRotation(config, seed);
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var from = source.Llama().named_parameters().ToDictionary(item => item.name, item => (Tensor)item.parameter);
@@ -134,7 +134,7 @@ internal static class RotatedLlama
         return model;
     }
 
-    public static QuantizedModel RoundToNearest(LlamaModel model, LoadedModel source, Recipe recipe)
+    public static QuantizedModel RoundToNearest(DecoderModel model, LoadedModel source, Recipe recipe)
     {
         using var scope = NewDisposeScope();
         QuantizedLayer[] layers =
@@ -175,7 +175,7 @@ public sealed class LlamaRotationRealModelTests
         using var source = Texts.Stories();
         using var rotated = RotatedLlama.Of(source, seed: 1);
         var text = Texts.TinyStories("valid.txt", source);
-        double Perplexity(LlamaModel model)
+        double Perplexity(DecoderModel model)
         {
             using var simulated = (IDecoder)LoadedModel.Simulate(RotatedLlama.RoundToNearest(model, source, RecipePresets.Parse(preset)), preset);
             return Evaluator.Evaluate(simulated, text, 512, 20).Perplexity;

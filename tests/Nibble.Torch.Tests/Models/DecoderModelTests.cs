@@ -1,11 +1,11 @@
 using Nibble.Torch.Models;
-using Nibble.Torch.Models.Llama;
+using Nibble.Torch.Models.Decoders;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Tests.Models;
 
-public sealed class LlamaModelTests : IDisposable
+public sealed class DecoderModelTests : IDisposable
 {
     private const string Llama3 = ""","rope_parameters":{"rope_type":"llama3","rope_theta":10000,"factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}""";
 
@@ -32,7 +32,7 @@ public sealed class LlamaModelTests : IDisposable
     public void ParametersAreThoseOfTheCheckpointEachOnce(string type, bool tied, string further)
     {
         var tiny = new TinyLlama { Type = type, Tied = tied, Further = further };
-        using var model = new LlamaModel(tiny.Config);
+        using var model = new DecoderModel(tiny.Config);
         var expected = tiny.Tensors();
         Assert.Equal(expected.Keys, model.named_parameters().Select(item => item.name).Order(StringComparer.Ordinal));
         Assert.All(model.named_parameters(), item => Assert.Equal(expected[item.name].Shape, item.parameter.shape));
@@ -46,7 +46,7 @@ public sealed class LlamaModelTests : IDisposable
     [Fact]
     public void LinearsComeInTheModelsOrder()
     {
-        using var model = new LlamaModel(new TinyLlama().Config);
+        using var model = new DecoderModel(new TinyLlama().Config);
         string[] block = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
         Assert.Equal(
             [.. block.Select(name => "model.layers.0." + name), .. block.Select(name => "model.layers.1." + name), "lm_head"],
@@ -145,13 +145,13 @@ public sealed class LlamaModelTests : IDisposable
     {
         float[][] Draw(ulong seed)
         {
-            using var model = new LlamaModel(new TinyLlama { Type = "qwen2" }.Config);
+            using var model = new DecoderModel(new TinyLlama { Type = "qwen2" }.Config);
             using var generator = new Generator(seed);
             model.Initialize(generator);
             return [.. model.named_parameters().Select(item => Bits.Of(item.parameter))];
         }
 
-        using var names = new LlamaModel(new TinyLlama { Type = "qwen2" }.Config);
+        using var names = new DecoderModel(new TinyLlama { Type = "qwen2" }.Config);
         var first = Draw(7);
         Assert.Equal(first, Draw(7));
         Assert.NotEqual(first, Draw(8));

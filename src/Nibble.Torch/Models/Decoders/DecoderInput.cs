@@ -1,18 +1,18 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>The token embedding table before the first block.</summary>
-internal sealed class LlamaInput(LlamaConfig config) : IInputPart
+internal sealed class DecoderInput(DecoderConfig config) : IInputPart
 {
     private Parameter? table;
 
     // PTQ reads the table row by row, so it is never in memory as a whole.
     public KeyValuePair<string, Parameter> Words =>
-        new(LlamaConfig.EmbeddingName, table ??= (Parameter)nn.Parameter(empty(config.VocabularySize, config.HiddenSize)).DetachFromDisposeScope());
+        new(DecoderConfig.EmbeddingName, table ??= (Parameter)nn.Parameter(empty(config.VocabularySize, config.HiddenSize)).DetachFromDisposeScope());
 
     public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters => [];
 

@@ -1,29 +1,29 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>The part after the last block of a model whose head is a separate matrix: the final norm and the head.</summary>
-internal sealed class LlamaHead : nn.Module<Tensor, Tensor>, IQuantizableBlock
+internal sealed class DecoderHead : nn.Module<Tensor, Tensor>, IQuantizableBlock
 {
     private readonly RmsNorm norm;
     private readonly QuantizableLinear lm_head;
 
-    public LlamaHead(LlamaConfig config)
-        : base(nameof(LlamaHead))
+    public DecoderHead(DecoderConfig config)
+        : base(nameof(DecoderHead))
     {
         norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
         lm_head = new QuantizableLinear(config.HiddenSize, config.VocabularySize, bias: false);
         RegisterComponents();
-        Stages = [new BlockStage([new(LlamaConfig.HeadName, lm_head)], input => new StageTrace(norm.forward(input.Hidden)))];
+        Stages = [new BlockStage([new(DecoderConfig.HeadName, lm_head)], input => new StageTrace(norm.forward(input.Hidden)))];
     }
 
     public nn.Module Module => this;
 
     public IReadOnlyList<KeyValuePair<string, Parameter>> Parameters =>
-        [KeyValuePair.Create(LlamaConfig.NormName, norm.Weight), KeyValuePair.Create(LlamaConfig.HeadName + ".weight", lm_head.Weight)];
+        [KeyValuePair.Create(DecoderConfig.NormName, norm.Weight), KeyValuePair.Create(DecoderConfig.HeadName + ".weight", lm_head.Weight)];
 
     public IReadOnlyList<BlockStage> Stages { get; }
 

@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Onnx.Graphs;
 using Nibble.Onnx.Layers;
 
@@ -10,21 +10,21 @@ namespace Nibble.Onnx.Families;
 /// <remarks>
 /// Inputs and outputs have the names that Hugging Face's optimum uses: <c>input_ids</c>, <c>attention_mask</c> (1 for tokens, past and new ones) and
 /// <c>position_ids</c>, int64; <c>past_key_values.N.key</c> and <c>.value</c>, [batch, key-value heads, past, head size], with a past of 0 at the start;
-/// <c>logits</c> and <c>present.N.key</c> and <c>.value</c>. The formulas are those of <c>LlamaModel</c> in Nibble.Torch, in float32.
+/// <c>logits</c> and <c>present.N.key</c> and <c>.value</c>. The formulas are those of <c>DecoderModel</c> in Nibble.Torch, in float32.
 /// </remarks>
-internal sealed class LlamaGraph
+internal sealed class DecoderGraph
 {
     private const string Batch = "batch_size";
     private const string Sequence = "sequence_length";
     private const string Past = "past_sequence_length";
     private const string Total = "total_sequence_length";
 
-    private readonly LlamaConfig shape;
+    private readonly DecoderConfig shape;
     private readonly ModelTensors tensors;
     private readonly GraphBuilder graph = new();
     private readonly LinearNodes linear;
 
-    private LlamaGraph(LlamaConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
+    private DecoderGraph(DecoderConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         this.shape = shape;
         this.tensors = tensors;
@@ -34,7 +34,7 @@ internal sealed class LlamaGraph
     /// <summary>Builds the graph of a model.</summary>
     /// <exception cref="NibbleException">The tensors do not match the shape, or the graph cannot express their quantization.</exception>
     /// <returns>The graph, and the number of linear layers in each form.</returns>
-    public static ModelGraph Build(LlamaConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
+    public static ModelGraph Build(DecoderConfig shape, ModelTensors tensors, MatMulAccuracy accuracy)
     {
         if (tensors.Manifest is { Recipe: { KeyValueCache: not null } recipe })
         {
@@ -42,7 +42,7 @@ internal sealed class LlamaGraph
                 $"{tensors.Place}: the recipe '{recipe.Name}' quantizes the key-value cache, but the graph keeps it in float. Quantize without it to export");
         }
 
-        var builder = new LlamaGraph(shape, tensors, accuracy);
+        var builder = new DecoderGraph(shape, tensors, accuracy);
         builder.Build();
 
         // Old checkpoints hold the rotary frequencies, and some hold a head that repeats the embedding.

@@ -3,7 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Recipes;
 
-namespace Nibble.Models.Llama;
+namespace Nibble.Models.Decoders;
 
 /// <summary>How rotary frequencies are stretched for long contexts (<c>rope_scaling</c> of type <c>llama3</c>, or <c>linear</c> if only the factor is
 /// used).</summary>
@@ -14,7 +14,7 @@ namespace Nibble.Models.Llama;
 public sealed record RotaryScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalContext);
 
 /// <summary>The shape of a Llama-family decoder, from its <c>config.json</c>.</summary>
-public sealed record LlamaConfig : ModelDefinition
+public sealed record DecoderConfig : ModelDefinition
 {
     /// <summary>The embedding table.</summary>
     public const string EmbeddingName = "model.embed_tokens.weight";
@@ -176,10 +176,10 @@ public sealed record LlamaConfig : ModelDefinition
     /// <param name="json">Its text.</param>
     /// <param name="source">Where it comes from, for messages.</param>
     /// <exception cref="NibbleException">The text is not a configuration of a supported model.</exception>
-    public static LlamaConfig Parse(string json, string source) => Parse(json, source, unknown: null);
+    public static DecoderConfig Parse(string json, string source) => Parse(json, source, unknown: null);
 
     /// <summary>Reads a <c>config.json</c> and reports its unknown keys.</summary>
-    internal static LlamaConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, config =>
+    internal static DecoderConfig Parse(string json, string source, ICollection<string>? unknown) => ConfigReader.Parse(json, source, config =>
     {
         var read = new Reader(config).Read();
         ConfigKeys.RequireKnown(config, unknown);
@@ -190,7 +190,7 @@ public sealed record LlamaConfig : ModelDefinition
     {
         private const int DefaultWindow = 4096;
 
-        public LlamaConfig Read()
+        public DecoderConfig Read()
         {
             var type = config.Text("model_type", string.Empty);
             RequireDense(type);
@@ -227,7 +227,7 @@ public sealed record LlamaConfig : ModelDefinition
             }
 
             var (rotaryBase, scaling) = Rotary(types);
-            var read = new LlamaConfig
+            var read = new DecoderConfig
             {
                 ModelType = type,
                 VocabularySize = config.Positive("vocab_size"),

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Nibble.Models.Llama;
+namespace Nibble.Models.Decoders;
 
 /// <summary>A tensor of a Llama-family decoder with both of its names.</summary>
 /// <param name="Source">Its name in a Hugging Face checkpoint.</param>
@@ -62,13 +62,13 @@ internal static class GgufNames
     };
 
     /// <summary>The llama.cpp architecture of a model.</summary>
-    public static string Architecture(LlamaConfig config) => config.ModelType is "qwen2" or "qwen3" ? config.ModelType : "llama";
+    public static string Architecture(DecoderConfig config) => config.ModelType is "qwen2" or "qwen3" ? config.ModelType : "llama";
 
     /// <summary>All tensors of a model.</summary>
-    public static IEnumerable<GgufTensorName> Of(LlamaConfig config)
+    public static IEnumerable<GgufTensorName> Of(DecoderConfig config)
     {
         var reordered = Architecture(config) == "llama";
-        yield return new(LlamaConfig.EmbeddingName, "token_embd.weight", [config.VocabularySize, config.HiddenSize]);
+        yield return new(DecoderConfig.EmbeddingName, "token_embd.weight", [config.VocabularySize, config.HiddenSize]);
         for (var block = 0; block < config.Layers; block++)
         {
             foreach (var (name, shape) in BlockTensors(config))
@@ -81,14 +81,14 @@ internal static class GgufNames
             }
         }
 
-        yield return new(LlamaConfig.NormName, "output_norm.weight", [config.HiddenSize]);
+        yield return new(DecoderConfig.NormName, "output_norm.weight", [config.HiddenSize]);
         if (!config.TiedHead)
         {
-            yield return new(LlamaConfig.HeadName + ".weight", "output.weight", [config.VocabularySize, config.HiddenSize]);
+            yield return new(DecoderConfig.HeadName + ".weight", "output.weight", [config.VocabularySize, config.HiddenSize]);
         }
     }
 
-    private static IEnumerable<(string Name, long[] Shape)> BlockTensors(LlamaConfig config)
+    private static IEnumerable<(string Name, long[] Shape)> BlockTensors(DecoderConfig config)
     {
         var (hidden, wide) = ((long)config.HiddenSize, (long)config.IntermediateSize);
         var queries = (long)config.Heads * config.HeadSize;

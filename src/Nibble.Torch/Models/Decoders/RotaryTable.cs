@@ -1,11 +1,11 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>The cosines and sines of position x frequency, [positions, head size], extended on demand.</summary>
-internal sealed class RotaryTable(LlamaConfig config) : IDisposable
+internal sealed class RotaryTable(DecoderConfig config) : IDisposable
 {
     private Tensor? cosine;
     private Tensor? sine;

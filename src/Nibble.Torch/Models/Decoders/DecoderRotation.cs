@@ -1,10 +1,10 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>
 /// Rotates a model's hidden values with orthogonal matrices that spread outliers. The model's output does not change (QuaRot, Ashkboos et al. 2024).
@@ -19,18 +19,18 @@ namespace Nibble.Torch.Models.Llama;
 /// artifact of a model with a tied head grows by that matrix.</para>
 /// <para>The rotation works tensor by tensor in float64, so that only one block has to be in memory.</para>
 /// </remarks>
-internal sealed class LlamaRotation : IModelRotation
+internal sealed class DecoderRotation : IModelRotation
 {
     private readonly HadamardTransform residual;
     private readonly HadamardTransform head;
     private readonly HadamardTransform down;
     private readonly Tensor signs;
-    private readonly LlamaConfig config;
+    private readonly DecoderConfig config;
 
     /// <summary>Creates the rotation for a model's shape.</summary>
     /// <param name="config">The shape.</param>
     /// <param name="seed">The seed of the random signs.</param>
-    public LlamaRotation(LlamaConfig config, long seed)
+    public DecoderRotation(DecoderConfig config, long seed)
     {
         this.config = config;
         residual = new HadamardTransform(config.HiddenSize);
@@ -47,14 +47,14 @@ internal sealed class LlamaRotation : IModelRotation
     }
 
     /// <inheritdoc/>
-    public void TurnBlock(IQuantizableBlock block, Func<string, bool> isQuantized) => Apply((LlamaBlock)block, online: isQuantized("mlp.down_proj"));
+    public void TurnBlock(IQuantizableBlock block, Func<string, bool> isQuantized) => Apply((DecoderBlock)block, online: isQuantized("mlp.down_proj"));
 
     /// <inheritdoc/>
     public void TurnHead(IQuantizableBlock head)
     {
         using var guard = no_grad();
         using var scope = NewDisposeScope();
-        var (norm, linear) = (((LlamaHead)head).Norm, ((LlamaHead)head).Linear);
+        var (norm, linear) = (((DecoderHead)head).Norm, ((DecoderHead)head).Linear);
         linear.Weight.copy_(RotateHead(linear.Weight, norm.Weight));
         norm.Weight.Fill(1);
     }
@@ -62,9 +62,9 @@ internal sealed class LlamaRotation : IModelRotation
     /// <inheritdoc/>
     public Tensor TurnOuter(string tensor, Tensor rows, Func<string, Tensor> read) => tensor switch
     {
-        LlamaConfig.NormName => ones_like(rows),
-        LlamaConfig.EmbeddingName => RotateEmbedding(rows),
-        _ => RotateHead(rows, read(LlamaConfig.NormName)),
+        DecoderConfig.NormName => ones_like(rows),
+        DecoderConfig.EmbeddingName => RotateEmbedding(rows),
+        _ => RotateHead(rows, read(DecoderConfig.NormName)),
     };
 
     /// <summary>Rotates the embedding that writes into the residual stream: <c>E Q</c>.</summary>
@@ -92,7 +92,7 @@ internal sealed class LlamaRotation : IModelRotation
     /// Whether the down projection reads its input through an online transform. This must be false if that layer stays float, because an artifact stores the
     /// transform together with the quantized layer.
     /// </param>
-    public void Apply(LlamaBlock block, bool online)
+    public void Apply(DecoderBlock block, bool online)
     {
         using var guard = no_grad();
         using var pause = CollectorPause.Begin();

@@ -1,10 +1,10 @@
 using System.Text.Json.Nodes;
 using Nibble.Models;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 
-namespace Nibble.Tests.Models.Llama;
+namespace Nibble.Tests.Models.Decoders;
 
-public sealed class LlamaConfigTests
+public sealed class DecoderConfigTests
 {
     private const string Smallest = """
         {"model_type":"llama","vocab_size":100,"hidden_size":32,"intermediate_size":64,"num_hidden_layers":3,"num_attention_heads":4}
@@ -12,7 +12,7 @@ public sealed class LlamaConfigTests
 
     [Fact]
     public void ParseFillsInWhatIsAbsent() => Assert.Equal(
-        new LlamaConfig
+        new DecoderConfig
         {
             ModelType = "llama",
             VocabularySize = 100,
@@ -49,7 +49,7 @@ public sealed class LlamaConfigTests
     {
         var config = Parse(("model_type", $"\"{type}\""));
         Assert.Equal((bias, outputBias, norms), (config.QueryKeyValueBias, config.OutputBias, config.QueryKeyNorm));
-        Assert.Contains(type, LlamaConfig.SupportedTypes);
+        Assert.Contains(type, DecoderConfig.SupportedTypes);
     }
 
     [Theory]
@@ -274,11 +274,11 @@ public sealed class LlamaConfigTests
     [InlineData("", "not valid JSON")]
     [InlineData("[]", "found Array, expected an object")]
     public void ParseRefusesWhatIsNoObject(string json, string complaint) =>
-        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => LlamaConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
+        Assert.Contains(complaint, Assert.Throws<NibbleException>(() => DecoderConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
 
     private static IReadOnlyList<string> Unknown(params (string Key, string Json)[] changes) => ConfigKeys.Unknown(Changed(changes), "config.json");
 
-    private static LlamaConfig Parse(params (string Key, string Json)[] changes) => LlamaConfig.Parse(Changed(changes), "model/config.json");
+    private static DecoderConfig Parse(params (string Key, string Json)[] changes) => DecoderConfig.Parse(Changed(changes), "model/config.json");
 
     private static string Changed((string Key, string Json)[] changes)
     {

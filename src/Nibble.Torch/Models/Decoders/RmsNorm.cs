@@ -2,7 +2,7 @@ using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>Root mean square normalisation (Zhang and Sennrich 2019): <c>x / sqrt(mean(x^2) + epsilon) * weight</c>.</summary>
 internal sealed class RmsNorm : nn.Module<Tensor, Tensor>

@@ -1,13 +1,13 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>One decoder block: attention and a feed-forward part. Each follows a norm and has a residual connection.</summary>
-public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
+public sealed class DecoderBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 {
     /// <summary>The index of the stage of the query, key and value projections, which read the normalised residual stream.</summary>
     internal const int AttentionInput = 0;
@@ -24,16 +24,16 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
     // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private readonly RmsNorm input_layernorm;
     private readonly RmsNorm post_attention_layernorm;
-    private readonly LlamaAttention self_attn;
-    private readonly LlamaFeedForward mlp;
+    private readonly DecoderAttention self_attn;
+    private readonly DecoderFeedForward mlp;
 
-    internal LlamaBlock(LlamaConfig config, RotaryTable rotary)
-        : base(nameof(LlamaBlock))
+    internal DecoderBlock(DecoderConfig config, RotaryTable rotary)
+        : base(nameof(DecoderBlock))
     {
         input_layernorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
-        self_attn = new LlamaAttention(config, rotary);
+        self_attn = new DecoderAttention(config, rotary);
         post_attention_layernorm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
-        mlp = new LlamaFeedForward(config);
+        mlp = new DecoderFeedForward(config);
         RegisterComponents();
         Stages =
         [
@@ -98,11 +98,11 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 
     internal RmsNorm InputNorm => input_layernorm;
 
-    internal LlamaAttention Attention => self_attn;
+    internal DecoderAttention Attention => self_attn;
 
     internal RmsNorm FeedForwardNorm => post_attention_layernorm;
 
-    internal LlamaFeedForward FeedForward => mlp;
+    internal DecoderFeedForward FeedForward => mlp;
 
     private StageTrace Trace(int stage, Tensor x)
     {
@@ -134,14 +134,14 @@ public sealed class LlamaBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
 }
 
 /// <summary>The feed-forward part: SwiGLU (Shazeer 2020).</summary>
-internal sealed class LlamaFeedForward : nn.Module
+internal sealed class DecoderFeedForward : nn.Module
 {
     private readonly QuantizableLinear gate_proj;
     private readonly QuantizableLinear up_proj;
     private readonly QuantizableLinear down_proj;
 
-    public LlamaFeedForward(LlamaConfig config)
-        : base(nameof(LlamaFeedForward))
+    public DecoderFeedForward(DecoderConfig config)
+        : base(nameof(DecoderFeedForward))
     {
         gate_proj = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);
         up_proj = new QuantizableLinear(config.HiddenSize, config.IntermediateSize, config.FeedForwardBias);

@@ -1,12 +1,12 @@
 using Nibble.Models;
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>A Llama-family decoder: tokens in, logits out. Its parameters have the names of Hugging Face checkpoints.</summary>
 /// <remarks>
@@ -14,13 +14,13 @@ namespace Nibble.Torch.Models.Llama;
 /// 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020). The configuration can add the biases of Qwen2, the query-key norms of Qwen3
 /// and the sliding window of Mistral.
 /// </remarks>
-public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
+public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
 {
     private readonly Body model;
     private readonly QuantizableLinear? lm_head;
 
     /// <summary>Creates a model with uninitialised weights.</summary>
-    public LlamaModel(LlamaConfig config)
+    public DecoderModel(DecoderConfig config)
         : base(LoadLibrary())
     {
         Config = config;
@@ -46,13 +46,13 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Layers { get; }
 
     /// <summary>The model's shape.</summary>
-    public LlamaConfig Config { get; }
+    public DecoderConfig Config { get; }
 
     /// <summary>The linear layers by name, in the model's order. A recipe decides about these.</summary>
     public IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Linears { get; }
 
     /// <summary>The decoder blocks, in order.</summary>
-    public IReadOnlyList<LlamaBlock> Blocks { get; }
+    public IReadOnlyList<DecoderBlock> Blocks { get; }
 
     IReadOnlyList<IQuantizableBlock> IQuantizableModel.Blocks => Blocks;
 
@@ -129,30 +129,30 @@ public sealed class LlamaModel : nn.Module<Tensor, Tensor>, IDecoder
     private static string LoadLibrary()
     {
         TorchRuntime.EnsureLoaded();
-        return nameof(LlamaModel);
+        return nameof(DecoderModel);
     }
 
     // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private sealed class Body : nn.Module
     {
         private readonly TokenTable embed_tokens;
-        private readonly ModuleList<LlamaBlock> layers;
+        private readonly ModuleList<DecoderBlock> layers;
         private readonly RmsNorm norm;
         private readonly RotaryTable rotary;
 
-        public Body(LlamaConfig config)
+        public Body(DecoderConfig config)
             : base(nameof(Body))
         {
             rotary = new RotaryTable(config);
             embed_tokens = new TokenTable(config.VocabularySize, config.HiddenSize);
-            layers = new ModuleList<LlamaBlock>([.. Enumerable.Range(0, config.Layers).Select(_ => new LlamaBlock(config, rotary))]);
+            layers = new ModuleList<DecoderBlock>([.. Enumerable.Range(0, config.Layers).Select(_ => new DecoderBlock(config, rotary))]);
             norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
             RegisterComponents();
         }
 
         public Parameter Embedding => embed_tokens.Weight;
 
-        public ModuleList<LlamaBlock> Blocks => layers;
+        public ModuleList<DecoderBlock> Blocks => layers;
 
         public Tensor Forward(Tensor tokens, int start, KeyValueCache? cache, bool recompute, IList<Tensor>? blocks)
         {

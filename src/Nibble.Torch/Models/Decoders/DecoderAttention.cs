@@ -1,17 +1,17 @@
-using Nibble.Models.Llama;
+using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 
-namespace Nibble.Torch.Models.Llama;
+namespace Nibble.Torch.Models.Decoders;
 
 /// <summary>Grouped-query attention (Ainslie et al. 2023) with rotary positions.</summary>
-internal sealed class LlamaAttention : nn.Module
+internal sealed class DecoderAttention : nn.Module
 {
     private const int SmallestFastHead = 16;
 
-    private readonly LlamaConfig config;
+    private readonly DecoderConfig config;
     private readonly RotaryTable rotary;
     private readonly QuantizableLinear q_proj;
     private readonly QuantizableLinear k_proj;
@@ -20,8 +20,8 @@ internal sealed class LlamaAttention : nn.Module
     private readonly RmsNorm? q_norm;
     private readonly RmsNorm? k_norm;
 
-    public LlamaAttention(LlamaConfig config, RotaryTable rotary)
-        : base(nameof(LlamaAttention))
+    public DecoderAttention(DecoderConfig config, RotaryTable rotary)
+        : base(nameof(DecoderAttention))
     {
         this.config = config;
         this.rotary = rotary;
