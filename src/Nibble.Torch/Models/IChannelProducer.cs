@@ -37,7 +37,8 @@ public interface IChannelProducer
 /// <summary>A norm whose output is read only by this stage.</summary>
 /// <param name="Stored">The name of its weight inside the block.</param>
 /// <param name="Weight">Its weight.</param>
-internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelProducer
+/// <param name="Offset">What the norm adds to the weight to get the channel's factor.</param>
+internal sealed record NormProducer(string Stored, Parameter Weight, float Offset = 0) : IChannelProducer
 {
     /// <inheritdoc/>
     /// <remarks>
@@ -46,8 +47,8 @@ internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelP
     /// </remarks>
     public Tensor Realize(Tensor channels, ElementType storedAs)
     {
-        var rounded = Conversion.RoundTo(Weight / channels, storedAs);
-        var ratio = Weight / rounded;
+        var factors = Shifted(Weight, Offset);
+        var ratio = factors / Shifted(Rounded(channels, storedAs), Offset);
         return where(ratio.isfinite() & ratio.GreaterThan(0), ratio, ones_like(ratio));
     }
 
@@ -55,15 +56,20 @@ internal sealed record NormProducer(string Stored, Parameter Weight) : IChannelP
     public void Divide(Tensor channels, ElementType storedAs) =>
 
         // g / (g / rounded) may be the neighbour of the rounded value, so it is rounded again.
-        Weight.copy_(Conversion.RoundTo(Weight / channels, storedAs));
+        Weight.copy_(Rounded(channels, storedAs));
+
+    private Tensor Rounded(Tensor channels, ElementType storedAs) =>
+        Conversion.RoundTo(Shifted(Shifted(Weight, Offset) / channels, -Offset), storedAs);
+
+    private static Tensor Shifted(Tensor x, float offset) => offset == 0 ? x : x.Plus(offset);
 }
 
-/// <summary>A linear layer whose output rows are the input's columns.</summary>
+/// <summary>Rows of a linear layer whose outputs are the input's columns.</summary>
 /// <remarks>The rows are used without rounding. They are quantized themselves, and scaling a row scales the scales of its groups.</remarks>
-/// <param name="Layer">The layer.</param>
+/// <param name="Rows">The rows.</param>
 /// <param name="Share">How many runs of columns are copies of one run of rows, when several query heads share one value head.</param>
 /// <param name="HeadSize">Columns per run. Unused if <paramref name="Share"/> is 1.</param>
-internal sealed record LinearProducer(QuantizableLinear Layer, int Share = 1, int HeadSize = 1) : IChannelProducer
+internal sealed record LinearProducer(LinearRows Rows, int Share = 1, int HeadSize = 1) : IChannelProducer
 {
     /// <inheritdoc/>
     public Tensor Tie(Tensor columns, Func<Tensor, int, Tensor> merge) =>
@@ -75,7 +81,7 @@ internal sealed record LinearProducer(QuantizableLinear Layer, int Share = 1, in
     /// <inheritdoc/>
     public void Divide(Tensor channels, ElementType storedAs)
     {
-        Layer.Weight.div_(channels.unsqueeze(1));
-        Layer.Bias?.div_(channels);
+        Rows.Weight.div_(channels.unsqueeze(1));
+        Rows.Bias?.div_(channels);
     }
 }

@@ -87,11 +87,8 @@ public static class GgufExporter
                 plan.Name.Name, plan.Type, [.. plan.Name.Shape.Reverse()], written.Track(stream => Write(source, plan, stream))));
         }
 
-        if (GgufMetadata.RotaryFactors(config) is { } factors)
-        {
-            tensors.Add(new GgufTensor(GgufNames.RotaryFactors, GgufType.F32, [factors.Length], stream => stream.Write(ElementType.F32.ToBytes(factors))));
-        }
-
+        tensors.AddRange(GgufMetadata.RotaryFactors(config).Select(rotary => new GgufTensor(
+            rotary.Name, GgufType.F32, [rotary.Factors.Length], stream => stream.Write(ElementType.F32.ToBytes(rotary.Factors)))));
         GgufWriter.Write(path, metadata, tensors, replace: false);
         var types = plans.GroupBy(plan => plan.Type)
             .OrderByDescending(group => group.Sum(plan => group.Key.CountBytes([.. plan.Name.Shape.Reverse()])))
@@ -198,6 +195,7 @@ public static class GgufExporter
             }
 
             var floats = values.AsSpan(0, (int)(count * columns));
+            GgufTensorName.Shift(floats, plan.Name.Offset);
             if (GgufBlocks.FindFault(plan.Type, floats) is >= 0 and var fault)
             {
                 var (place, column) = Math.DivRem(fault, columns);

@@ -135,6 +135,7 @@ internal static class GgufImporter
         {
             // In GGUF a vector is one row, but its values are in the order of the rows that they belong to.
             var read = file.ReadFloats(tensor.Entry);
+            GgufTensorName.Shift(read, -tensor.Name.Offset);
             FiniteValues.Require(read, file.Path, tensor.Entry.Name, [length]);
             stream.Write(StoredAs(tensor).ToBytes([.. Enumerable.Range(0, (int)length).Select(row => read[tensor.Name.FileRow(row)])]));
             return;

@@ -19,42 +19,76 @@ internal static class GgufMetadata
     public static IEnumerable<KeyValuePair<string, GgufValue>> Of(string name, DecoderConfig config, GgufType mostly)
     {
         var architecture = GgufNames.Architecture(config);
-        yield return new("general.architecture", GgufValue.Of(architecture));
+        yield return new("general.architecture", GgufValue.Of(architecture.Name));
         yield return new("general.type", GgufValue.Of("model"));
         yield return new("general.name", GgufValue.Of(name));
         yield return new("general.quantized_by", GgufValue.Of($"Nibble {Provenance.ThisVersion}"));
         yield return new("general.quantization_version", GgufValue.Of(QuantizationVersion));
         yield return new("general.file_type", GgufValue.Of(GgufFileType.Of(mostly)));
-        yield return new($"{architecture}.vocab_size", GgufValue.Of((uint)config.VocabularySize));
-
-        // Engines attend to the whole context, so the context ends at this model's window.
-        yield return new($"{architecture}.context_length", GgufValue.Of((uint)config.MaxSequence));
-        yield return new($"{architecture}.embedding_length", GgufValue.Of((uint)config.HiddenSize));
-        yield return new($"{architecture}.block_count", GgufValue.Of((uint)config.Layers));
-        yield return new($"{architecture}.feed_forward_length", GgufValue.Of((uint)config.IntermediateSize));
-        yield return new($"{architecture}.attention.head_count", GgufValue.Of((uint)config.Heads));
-        yield return new($"{architecture}.attention.head_count_kv", GgufValue.Of((uint)config.KeyValueHeads));
-        yield return new($"{architecture}.attention.key_length", GgufValue.Of((uint)config.HeadSize));
-        yield return new($"{architecture}.attention.value_length", GgufValue.Of((uint)config.HeadSize));
-        yield return new($"{architecture}.attention.layer_norm_rms_epsilon", GgufValue.Of((float)config.NormEpsilon));
-        yield return new($"{architecture}.rope.dimension_count", GgufValue.Of((uint)config.HeadSize));
-        yield return new($"{architecture}.rope.freq_base", GgufValue.Of((float)config.RotaryBase));
-        if (config.RotaryScaling is { OriginalContext: 0 } linear)
+        foreach (var (key, value) in Shape(config).Concat(Rotary(config)).Concat(architecture.Keys))
         {
-            yield return new($"{architecture}.rope.scaling.type", GgufValue.Of("linear"));
-            yield return new($"{architecture}.rope.scaling.factor", GgufValue.Of((float)linear.Factor));
+            yield return new($"{architecture.Name}.{key}", value);
         }
     }
 
-    /// <summary>llama.cpp's divisors of the rotary frequencies, for a model that stretches long wavelengths more than short ones.</summary>
-    public static float[]? RotaryFactors(DecoderConfig config)
+    /// <summary>The tensors of divisors of the rotary frequencies, for scalings that treat the pairs differently.</summary>
+    public static IEnumerable<(string Name, float[] Factors)> RotaryFactors(DecoderConfig config)
     {
-        if (config.RotaryScaling is not { OriginalContext: > 0 })
+        switch (config.Rotary)
         {
-            return null;
+            case { Scaling: Llama3Scaling } rotary:
+                yield return (GgufNames.RotaryFactors,
+                    [.. Enumerable.Range(0, rotary.Channels / 2).Select(pair => (float)(rotary.Plain(pair) / rotary.Frequency(pair)))]);
+                break;
+            case { Scaling: LongRopeScaling scaling }:
+                yield return (GgufNames.LongFactors, [.. scaling.Long.Select(factor => (float)factor)]);
+                yield return (GgufNames.ShortFactors, [.. scaling.Short.Select(factor => (float)factor)]);
+                break;
+        }
+    }
+
+    private static IEnumerable<KeyValuePair<string, GgufValue>> Shape(DecoderConfig config)
+    {
+        yield return new("vocab_size", GgufValue.Of((uint)config.VocabularySize));
+
+        // Engines attend to the whole context, so the context ends at this model's window. They have both kinds of LongRoPE's factors.
+        var context = config.Rotary?.Scaling is LongRopeScaling ? Math.Min(config.MaxPositions, config.SlidingWindow ?? config.MaxPositions)
+            : config.MaxSequence;
+        yield return new("context_length", GgufValue.Of((uint)context));
+        yield return new("embedding_length", GgufValue.Of((uint)config.HiddenSize));
+        yield return new("block_count", GgufValue.Of((uint)config.Layers));
+        yield return new("feed_forward_length", GgufValue.Of((uint)config.IntermediateSize));
+        yield return new("attention.head_count", GgufValue.Of((uint)config.Heads));
+        yield return new("attention.head_count_kv", GgufValue.Of((uint)config.KeyValueHeads));
+        yield return new("attention.key_length", GgufValue.Of((uint)config.HeadSize));
+        yield return new("attention.value_length", GgufValue.Of((uint)config.HeadSize));
+        yield return new("attention.layer_norm_rms_epsilon", GgufValue.Of((float)config.NormEpsilon));
+    }
+
+    private static IEnumerable<KeyValuePair<string, GgufValue>> Rotary(DecoderConfig config)
+    {
+        if (config.Rotary is not { } rotary)
+        {
+            yield break;
         }
 
-        var plain = config with { RotaryScaling = null };
-        return [.. Enumerable.Range(0, config.HeadSize / 2).Select(pair => (float)(plain.RotaryFrequency(pair) / config.RotaryFrequency(pair)))];
+        yield return new("rope.dimension_count", GgufValue.Of((uint)rotary.Channels));
+        yield return new("rope.freq_base", GgufValue.Of((float)rotary.Base));
+        switch (rotary.Scaling)
+        {
+            case LinearScaling linear:
+                yield return new("rope.scaling.type", GgufValue.Of("linear"));
+                yield return new("rope.scaling.factor", GgufValue.Of((float)linear.Factor));
+                break;
+            case YarnScaling yarn:
+                yield return new("rope.scaling.type", GgufValue.Of("yarn"));
+                yield return new("rope.scaling.factor", GgufValue.Of((float)yarn.Factor));
+                yield return new("rope.scaling.original_context_length", GgufValue.Of((uint)yarn.OriginalContext));
+                break;
+            case LongRopeScaling longRope:
+                yield return new("rope.scaling.original_context_length", GgufValue.Of((uint)longRope.OriginalContext));
+                yield return new("rope.scaling.attn_factor", GgufValue.Of((float)longRope.AttentionFactor));
+                break;
+        }
     }
 }

@@ -24,23 +24,10 @@ internal static class GgufSupport
     internal static void Require(string folder, DecoderConfig config)
     {
         var architecture = GgufNames.Architecture(config);
-        var cause = architecture == "llama" ? null
-            : config.OutputBias ? "biases of attention's output (attention_bias)"
-            : config.QueryKeyValueBias && architecture == "qwen3" ? "biases of queries, keys and values (attention_bias)"
-            : config.FeedForwardBias ? "biases of the feed-forward part (mlp_bias)"
-            : config.RotaryScaling is { OriginalContext: > 0 } ? "rotary scaling of type llama3"
-            : null;
-        if (cause is not null)
+        if (architecture.FaultOf(config) is { } fault)
         {
-            throw new NibbleException($"{folder}: a model of type {config.ModelType} with {cause} cannot be stored in a GGUF file: llama.cpp's architecture "
-                + $"{architecture} does not support them");
-        }
-
-        if (architecture == "qwen2" && config.Heads * config.HeadSize != config.HiddenSize)
-        {
-            throw new NibbleException(
-                $"{folder}: {config.Heads} heads of {config.HeadSize} in a model of {config.HiddenSize} channels cannot be stored in a GGUF file: "
-                    + $"in llama.cpp's architecture {architecture}, all heads together are as wide as the model");
+            throw new NibbleException($"{folder}: a model of type {config.ModelType} with {fault} cannot be stored in a GGUF file: llama.cpp's architecture "
+                + $"{architecture.Name} does not support that");
         }
     }
 }

@@ -42,14 +42,15 @@ internal static class ImportedConfig
     }
 
     /// <summary>Finds the parameters that reproduce the file's factors. The file does not store them.</summary>
-    private static RotaryScaling FindRotary(GgufFile file, DecoderConfig config, float[] factors)
+    private static Llama3Scaling FindRotary(GgufFile file, DecoderConfig config, float[] factors)
     {
         // The longest wavelength is divided by the whole factor.
         double factor = factors.Max();
         for (var context = 1; context > 0; context <<= 1)
         {
-            var scaling = new RotaryScaling(factor, LowFrequencyFactor, HighFrequencyFactor, context);
-            if (GgufMetadata.RotaryFactors(config with { RotaryScaling = scaling })!.SequenceEqual(factors))
+            var scaling = new Llama3Scaling(factor, LowFrequencyFactor, HighFrequencyFactor, context);
+            var stretched = config with { LayerPattern = [new DecoderLayer(config.Rotary! with { Scaling = scaling })] };
+            if (GgufMetadata.RotaryFactors(stretched).Single().Factors.SequenceEqual(factors))
             {
                 return scaling;
             }
@@ -63,7 +64,7 @@ internal static class ImportedConfig
     {
         private readonly string architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
 
-        public string Write(RotaryScaling? rotary)
+        public string Write(Llama3Scaling? rotary)
         {
             RequireSupported();
             var heads = Count("attention.head_count");
@@ -145,7 +146,7 @@ internal static class ImportedConfig
             }
         }
 
-        private void WriteRotary(Utf8JsonWriter json, RotaryScaling? rotary)
+        private void WriteRotary(Utf8JsonWriter json, Llama3Scaling? rotary)
         {
             if (rotary is { } scaling)
             {

@@ -5,6 +5,7 @@ using Nibble.Files;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models;
 using Nibble.Models.Decoders;
+using Nibble.Models.Decoders.Families;
 
 namespace Nibble.Export;
 

@@ -78,6 +78,20 @@ internal readonly struct ConfigReader
             : throw Wrong(name, value, "a list of strings");
     }
 
+    /// <summary>The finite numbers of a list; null if it is absent.</summary>
+    public IReadOnlyList<double>? Numbers(string name)
+    {
+        if (Get(name) is not { } value)
+        {
+            return null;
+        }
+
+        return value.ValueKind == JsonValueKind.Array
+            && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.Number && double.IsFinite(item.GetDouble()))
+            ? [.. value.EnumerateArray().Select(item => item.GetDouble())]
+            : throw Wrong(name, value, "a list of numbers");
+    }
+
     public bool Flag(string name, bool absent) => Get(name) is { } value
         ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false")
         : absent;

@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
 using Nibble.Models.Bert;
-using Nibble.Models.Decoders;
+using Nibble.Models.Decoders.Families;
 
 namespace Nibble.Models;
 
@@ -23,7 +23,7 @@ public interface IModelFamily
 /// <summary>The registered families.</summary>
 public static class ModelFamilies
 {
-    private static ImmutableList<IModelFamily> all = [new DecoderFamily(), new BertFamily()];
+    private static ImmutableList<IModelFamily> all = [.. DecoderFamily.All, new BertFamily()];
 
     /// <summary>All families.</summary>
     public static IReadOnlyList<IModelFamily> All => all;

@@ -24,7 +24,7 @@ internal abstract class EncoderLayer(BertConfig config, string name) : nn.Module
     public IReadOnlyList<BlockStage> Stages => stages ??=
     [
         new BlockStage(Named(Query, Key, Value), input => new StageTrace(input.Hidden)),
-        new BlockStage(Named(AttentionOutput), input => new StageTrace(Mix(input), input.Hidden)) { Producer = new LinearProducer(Value) },
+        new BlockStage(Named(AttentionOutput), input => new StageTrace(Mix(input), input.Hidden)) { Producer = new LinearProducer(new LinearRows(Value)) },
         new BlockStage(Named(Up), input => new StageTrace(Attend(input))),
         new BlockStage(Named(Down), input => Attend(input) is var x ? new StageTrace(Widen(x), x) : default),
     ];

@@ -1,5 +1,6 @@
 using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
+using Nibble.Torch.Native;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -19,7 +20,10 @@ internal sealed class DecoderInput(DecoderConfig config) : IInputPart
     public IReadOnlyList<KeyValuePair<string, IQuantizableLayer>> Tables => [];
 
     public Tensor Embed(ModelBatch batch, Tensor? words = null) =>
-        words ?? Words.Value.index_select(0, batch.Ids.reshape(-1)).view(batch.Ids.shape[0], batch.Ids.shape[1], -1);
+        Scaled(words ?? Words.Value.index_select(0, batch.Ids.reshape(-1)).view(batch.Ids.shape[0], batch.Ids.shape[1], -1), config);
+
+    /// <summary>The vectors that enter the first block.</summary>
+    internal static Tensor Scaled(Tensor words, DecoderConfig config) => config.EmbeddingScale == 1 ? words : words.Times(config.EmbeddingScale);
 
     public void Dispose() => table?.Dispose();
 }

@@ -8,11 +8,11 @@ using F = TorchSharp.torch.nn.functional;
 
 namespace Nibble.Torch.Models.Decoders;
 
-/// <summary>A Llama-family decoder: tokens in, logits out. Its parameters have the names of Hugging Face checkpoints.</summary>
+/// <summary>A decoder: tokens in, logits out. Its parameters have the names of Hugging Face checkpoints.</summary>
 /// <remarks>
 /// Touvron et al. 2023 (Llama), with grouped-query attention (Ainslie et al. 2023), RMSNorm (Zhang and Sennrich 2019), rotary position embedding (Su et al.
-/// 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020). The configuration can add the biases of Qwen2, the query-key norms of Qwen3
-/// and the sliding window of Mistral.
+/// 2021, in the half-rotated layout of Hugging Face) and SwiGLU (Shazeer 2020). The configuration says what other families add or do otherwise, such as
+/// norms of outputs, windows by layer and caps of scores.
 /// </remarks>
 public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
 {
@@ -93,13 +93,13 @@ public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
         }
 
         var x = model.Forward(tokens, start, cache, Recompute, blocks);
-        return lm_head is not null ? lm_head.forward(x) : F.linear(TiedHeadInput?.Apply(x) ?? x, model.Embedding);
+        return DecoderHead.Logits(lm_head is not null ? lm_head.forward(x) : F.linear(TiedHeadInput?.Apply(x) ?? x, model.Embedding), Config);
     }
 
     /// <inheritdoc/>
     /// <remarks>
     /// Weights are drawn from a normal distribution with standard deviation 0.02. It is divided by sqrt(2 x layers) for the projections that write to the
-    /// residual stream (as in GPT-2). Norms are 1 and biases are 0.
+    /// residual stream (as in GPT-2). Norms multiply by 1 and biases are 0.
     /// </remarks>
     public void Initialize(Generator generator, Func<string, bool>? drawn = null)
     {
@@ -109,7 +109,7 @@ public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
         {
             if (name.EndsWith("norm.weight", StringComparison.Ordinal))
             {
-                nn.init.ones_(parameter);
+                parameter.Fill(Config.NormsAddOne ? 0 : 1);
             }
             else if (name.EndsWith("bias", StringComparison.Ordinal))
             {
@@ -135,18 +135,20 @@ public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
     // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
     private sealed class Body : nn.Module
     {
+        private readonly DecoderConfig config;
         private readonly TokenTable embed_tokens;
         private readonly ModuleList<DecoderBlock> layers;
         private readonly RmsNorm norm;
-        private readonly RotaryTable rotary;
+        private readonly RotaryTables rotary;
 
         public Body(DecoderConfig config)
             : base(nameof(Body))
         {
-            rotary = new RotaryTable(config);
+            rotary = new RotaryTables(config);
             embed_tokens = new TokenTable(config.VocabularySize, config.HiddenSize);
-            layers = new ModuleList<DecoderBlock>([.. Enumerable.Range(0, config.Layers).Select(_ => new DecoderBlock(config, rotary))]);
-            norm = new RmsNorm(config.HiddenSize, config.NormEpsilon);
+            layers = new ModuleList<DecoderBlock>([.. Enumerable.Range(0, config.Layers).Select(layer => new DecoderBlock(config, config.LayerOf(layer), rotary))]);
+            norm = new RmsNorm(config.HiddenSize, config.NormEpsilon, config.NormsAddOne);
+            this.config = config;
             RegisterComponents();
         }
 
@@ -156,7 +158,7 @@ public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
 
         public Tensor Forward(Tensor tokens, int start, KeyValueCache? cache, bool recompute, IList<Tensor>? blocks)
         {
-            var x = Embedding.index_select(0, tokens.reshape(-1)).view(tokens.shape[0], tokens.shape[1], -1);
+            var x = DecoderInput.Scaled(Embedding.index_select(0, tokens.reshape(-1)).view(tokens.shape[0], tokens.shape[1], -1), config);
             for (var i = 0; i < layers.Count; i++)
             {
                 var (block, number) = (layers[i], i);

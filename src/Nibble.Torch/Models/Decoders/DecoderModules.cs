@@ -3,7 +3,7 @@ using Nibble.Models.Decoders;
 
 namespace Nibble.Torch.Models.Decoders;
 
-/// <summary>The modules of the Llama family.</summary>
+/// <summary>The modules of decoders.</summary>
 internal sealed class DecoderModules : IModuleFamily
 {
     public bool Builds(ModelDefinition definition) => definition is DecoderConfig;
@@ -14,15 +14,16 @@ internal sealed class DecoderModules : IModuleFamily
 
     private sealed class Parts(DecoderConfig config) : IModelParts
     {
-        private readonly RotaryTable rotary = new(config);
+        private readonly RotaryTables rotary = new(config);
 
         public IInputPart CreateInput() => new DecoderInput(config);
 
-        public IQuantizableBlock CreateBlock(int index) => new DecoderBlock(config, rotary);
+        public IQuantizableBlock CreateBlock(int index) => new DecoderBlock(config, config.LayerOf(index), rotary);
 
         public IQuantizableBlock? CreateHead() => config.TiedHead ? null : new DecoderHead(config);
 
-        public IModelRotation? CreateRotation(long seed) => new DecoderRotation(config, seed);
+        // A norm of an output stands between the layer that writes and the residual stream, and does not commute with a rotation.
+        public IModelRotation? CreateRotation(long seed) => config.Norms.HasOutputs ? null : new DecoderRotation(config, seed);
 
         public void Dispose() => rotary.Dispose();
     }

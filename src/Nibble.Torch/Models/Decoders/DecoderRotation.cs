@@ -1,7 +1,6 @@
 using Nibble.Models.Decoders;
 using Nibble.Torch.Layers;
 using Nibble.Torch.Native;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Nibble.Torch.Models.Decoders;
@@ -55,16 +54,16 @@ internal sealed class DecoderRotation : IModelRotation
         using var guard = no_grad();
         using var scope = NewDisposeScope();
         var (norm, linear) = (((DecoderHead)head).Norm, ((DecoderHead)head).Linear);
-        linear.Weight.copy_(RotateHead(linear.Weight, norm.Weight));
-        norm.Weight.Fill(1);
+        linear.Weight.copy_(RotateHead(linear.Weight, norm.Factors));
+        norm.Weight.Fill(1 - norm.Offset);
     }
 
     /// <inheritdoc/>
     public Tensor TurnOuter(string tensor, Tensor rows, Func<string, Tensor> read) => tensor switch
     {
-        DecoderConfig.NormName => ones_like(rows),
+        DecoderConfig.NormName => config.NormsAddOne ? zeros_like(rows) : ones_like(rows),
         DecoderConfig.EmbeddingName => RotateEmbedding(rows),
-        _ => RotateHead(rows, read(DecoderConfig.NormName)),
+        _ => RotateHead(rows, config.NormsAddOne ? read(DecoderConfig.NormName).Plus(1) : read(DecoderConfig.NormName)),
     };
 
     /// <summary>Rotates the embedding that writes into the residual stream: <c>E Q</c>.</summary>
@@ -76,9 +75,9 @@ internal sealed class DecoderRotation : IModelRotation
         return Turn(embedding).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Rotates the head: <c>W diag(g) Q</c>. Afterwards the weight of the final norm is 1.</summary>
+    /// <summary>Rotates the head: <c>W diag(g) Q</c>. Afterwards the factors of the final norm are 1.</summary>
     /// <param name="weight">The head, [vocabulary, hidden]. For a tied head, this is the embedding before its rotation.</param>
-    /// <param name="finalNorm">The weight g of the final norm, [hidden].</param>
+    /// <param name="finalNorm">The factors g of the final norm, [hidden].</param>
     public Tensor RotateHead(Tensor weight, Tensor finalNorm)
     {
         using var guard = no_grad();
@@ -98,8 +97,8 @@ internal sealed class DecoderRotation : IModelRotation
         using var pause = CollectorPause.Begin();
         using var scope = NewDisposeScope();
         var attention = block.Attention;
-        TurnInputs(block.InputNorm, [attention.Query, attention.Key, attention.Value]);
-        TurnInputs(block.FeedForwardNorm, [block.FeedForward.Gate, block.FeedForward.Up]);
+        TurnInputs(block.InputNorm!, attention.Inputs);
+        TurnInputs(block.FeedForwardNorm!, block.FeedForward.Inputs);
         TurnOutput(attention.Output);
         TurnOutput(block.FeedForward.Down);
         TurnValues(attention.Value, attention.Output);
@@ -120,7 +119,7 @@ internal sealed class DecoderRotation : IModelRotation
         signs.Dispose();
     }
 
-    private static void Set(Parameter parameter, Tensor value) => parameter.copy_(value);
+    private static void Set(Tensor parameter, Tensor value) => parameter.copy_(value);
 
     /// <summary>The product of rows and Q.</summary>
     private Tensor Turn(Tensor rows) => residual.Apply(rows.to(float64) * signs.to(rows.device)).to(float32);
@@ -128,14 +127,14 @@ internal sealed class DecoderRotation : IModelRotation
     /// <summary>W diag(g) Q.</summary>
     private Tensor TurnReader(Tensor weight, Tensor norm) => Turn(weight.to(float64) * norm.to(float64));
 
-    private void TurnInputs(RmsNorm norm, ReadOnlySpan<QuantizableLinear> readers)
+    private void TurnInputs(RmsNorm norm, IEnumerable<KeyValuePair<string, QuantizableLinear>> readers)
     {
-        foreach (var reader in readers)
+        foreach (var (_, reader) in readers)
         {
-            Set(reader.Weight, TurnReader(reader.Weight, norm.Weight));
+            Set(reader.Weight, TurnReader(reader.Weight, norm.Factors));
         }
 
-        norm.Weight.Fill(1);
+        norm.Weight.Fill(1 - norm.Offset);
     }
 
     private void TurnOutput(QuantizableLinear writer)
@@ -147,7 +146,7 @@ internal sealed class DecoderRotation : IModelRotation
         }
     }
 
-    private void TurnValues(QuantizableLinear value, QuantizableLinear output)
+    private void TurnValues(LinearRows value, QuantizableLinear output)
     {
         // The rows of a head are its channels. They are rotated as columns of the transpose, head by head.
         Set(value.Weight, Heads(value.Weight.t()).t());

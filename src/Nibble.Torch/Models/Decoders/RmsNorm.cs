@@ -10,16 +10,27 @@ internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
     private readonly double epsilon;
     private readonly Parameter weight;
 
-    public RmsNorm(int size, double epsilon)
+    /// <summary>Creates a norm.</summary>
+    /// <param name="size">The number of channels.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    /// <param name="addsOne">Whether it multiplies by 1 + weight instead of by the weight.</param>
+    public RmsNorm(int size, double epsilon, bool addsOne = false)
         : base(nameof(RmsNorm))
     {
         this.epsilon = epsilon;
-        weight = nn.Parameter(ones(size));
+        Offset = addsOne ? 1 : 0;
+        weight = nn.Parameter(addsOne ? zeros(size) : ones(size));
         RegisterComponents();
     }
 
     /// <summary>The weight of each channel, [size].</summary>
     public Parameter Weight => weight;
 
-    public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true).Plus(epsilon)) * weight;
+    /// <summary>What is added to the weight.</summary>
+    public float Offset { get; }
+
+    /// <summary>The factor of each channel: the weight with its offset, [size].</summary>
+    public Tensor Factors => Offset == 0 ? weight : weight.Plus(Offset);
+
+    public override Tensor forward(Tensor x) => x * rsqrt((x * x).mean([-1], keepdim: true).Plus(epsilon)) * Factors;
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Nibble.Models.Decoders;
 
 namespace Nibble.Formats.HuggingFace;
 
@@ -14,7 +15,7 @@ internal sealed record BaseModel(string[] Types, string? Prefix, string Embeddin
 {
     private static readonly BaseModel[] Families =
     [
-        new(["llama", "mistral", "qwen2", "qwen3"], "model.", "embed_tokens.weight", ["embed_tokens.", "layers.", "norm."], "lm_head."),
+        new([.. DecoderConfig.SupportedTypes], "model.", "embed_tokens.weight", ["embed_tokens.", "layers.", "norm."], "lm_head."),
         new(["bert", "roberta", "distilbert"], null, "embeddings.word_embeddings.weight", ["embeddings.", "encoder.", "transformer.", "pooler."],
             "classifier."),
     ];

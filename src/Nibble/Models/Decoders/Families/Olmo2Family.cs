@@ -1,0 +1,43 @@
+namespace Nibble.Models.Decoders.Families;
+
+/// <summary>OLMo 2 and OLMo 3 (OLMo Team 2024, 2025): norms of outputs, and of all queries and keys together; OLMo 3 has windows.</summary>
+/// <remarks>Keys: huggingface/transformers, <c>configuration_olmo2.py</c> and <c>configuration_olmo3.py</c>.</remarks>
+internal sealed class Olmo2Family : DecoderFamily
+{
+    private const int Period = 4;
+
+    public override IReadOnlyList<string> ModelTypes => ["olmo2", "olmo3"];
+
+    public override DecoderConfig Read(DecoderReader reader)
+    {
+        var config = reader.Config;
+        reader.RequireActivation("hidden_act", "silu");
+        var defaults = new DecoderDefaults { NormEpsilon = 1e-5 };
+        var bias = config.Flag("attention_bias", false);
+        return reader.Read(defaults, reader.Type == "olmo2" ? Uniform(reader, defaults) : read => Layers(reader, read, defaults)) with
+        {
+            Norms = DecoderNorms.OfOutputs,
+            QueryKeyNorm = QueryKeyNorm.AllHeads,
+            QueryKeyValueBias = bias,
+            OutputBias = bias,
+        };
+    }
+
+    public override GgufArchitecture Gguf(DecoderConfig config) => new("olmo2")
+    {
+        HeadsAreWholeWidth = true,
+        Keys = config.LayerPattern.Select(layer => layer.Window).OfType<int>().Take(1).Select(window => Key("attention.sliding_window", window)).ToList(),
+        Fault = config.TiedHead ? "a tied head (tie_word_embeddings)" : config.ModelType == "olmo3" ? Gemma2Family.WindowFault(config, Period) : null,
+    };
+
+    /// <summary>Layers with a window do not stretch their frequencies.</summary>
+    private static IReadOnlyList<DecoderLayer> Layers(DecoderReader reader, DecoderConfig read, DecoderDefaults defaults)
+    {
+        var window = reader.Config.Positive("sliding_window", 4096);
+        var full = new DecoderLayer(reader.Rotary(DecoderReader.Full, read.HeadSize, defaults));
+        var local = new DecoderLayer(full.Rotary! with { Scaling = null }, window);
+        return reader.LayerTypes(read.Layers) is { } types
+            ? [.. types.Select(kind => kind == DecoderReader.Full ? full : local)]
+            : [.. Enumerable.Repeat(local, Period - 1), full];
+    }
+}

@@ -1,0 +1,22 @@
+namespace Nibble.Models.Decoders.Families;
+
+/// <summary>Phi-3, Phi-3.5 and Phi-4 (Abdin et al. 2024): queries, keys and values are one matrix, as are gate and up projection.</summary>
+/// <remarks>Keys: huggingface/transformers, <c>configuration_phi3.py</c>.</remarks>
+internal sealed class Phi3Family : DecoderFamily
+{
+    public override IReadOnlyList<string> ModelTypes => ["phi3"];
+
+    public override DecoderConfig Read(DecoderReader reader)
+    {
+        reader.RequireActivation("hidden_act", "silu");
+        var defaults = new DecoderDefaults { Positions = 4096, NormEpsilon = 1e-5, PartialRotary = true };
+        return reader.Read(defaults, Uniform(reader, defaults)) with
+        {
+            HasFusedProjections = true,
+            QueryKeyValueBias = false,
+            SlidingWindow = reader.Config.Get("sliding_window") is not null ? reader.Config.Positive("sliding_window") : null,
+        };
+    }
+
+    public override GgufArchitecture Gguf(DecoderConfig config) => new("phi3") { HeadsAreWholeWidth = true, LongRope = true };
+}
