@@ -37,7 +37,7 @@ internal sealed unsafe class LlamaCppModel
         this.context = ((delegate* unmanaged<nint, Parameters, nint>)Export("llama_init_from_model"))(loaded, parameters);
         if (this.context == 0)
         {
-            throw new NibbleException($"llama.cpp cannot run {path} with a context of {MaxSequence} tokens");
+            throw new NibbleException($"llama.cpp cannot run {path} with a context of {MaxSequence} tokens{Reason(path)}");
         }
 
         ((delegate* unmanaged<nint, int, int, void>)Export("llama_set_n_threads"))(this.context, threads, threads);
@@ -53,6 +53,12 @@ internal sealed unsafe class LlamaCppModel
 
     /// <summary>The context length in tokens, at most the length that the model was trained for.</summary>
     public int MaxSequence { get; }
+
+    // GGML_LOG_LEVEL_ERROR
+    private const int ErrorLevel = 4;
+
+    /// <summary>The first error that llama.cpp logged, which names the cause; later ones say that loading failed.</summary>
+    private static string firstError = string.Empty;
 
     /// <summary>Tokens computed since <see cref="Forget"/>.</summary>
     public int Length { get; private set; }
@@ -174,6 +180,10 @@ internal sealed unsafe class LlamaCppModel
     [UnmanagedCallersOnly]
     private static void Log(int level, nint text, nint data)
     {
+        if (level == ErrorLevel && firstError.Length == 0)
+        {
+            firstError = Marshal.PtrToStringUTF8(text)?.Trim() ?? string.Empty;
+        }
     }
 
     /// <summary>Parameters that llama.cpp fills with defaults. Larger than its own structure; only the first fields have known places.</summary>
@@ -209,7 +219,7 @@ internal sealed unsafe class LlamaCppModel
         try
         {
             GgufFile.Open(path).Dispose();
-            return string.Empty;
+            return firstError.Length == 0 ? string.Empty : $": {firstError}";
         }
         catch (NibbleException exception)
         {

@@ -74,7 +74,7 @@ public sealed class ActivationCalibrationTests : IDisposable
         using var model = new TinyLlama().Open(folder);
         using (no_grad())
         {
-            model.Llama().Blocks[1].InputNorm.Weight[3] = float.NaN;
+            model.Llama().Blocks[1].InputNorm!.Weight[3] = float.NaN;
         }
 
         var message = Assert.Throws<NibbleException>(

@@ -27,8 +27,8 @@ public sealed class ChannelProducerTests : IDisposable
             using var guard = no_grad();
             using var scope = NewDisposeScope();
             var block = loaded.Llama().Blocks[0];
-            block.InputNorm.Weight[3] = 0;
-            block.FeedForwardNorm.Weight[15] = -0.7;
+            block.InputNorm!.Weight[3] = 0;
+            block.FeedForwardNorm!.Weight[15] = -0.7;
             block.FeedForwardNorm.Weight.copy_(Conversion.RoundTo(block.FeedForwardNorm.Weight, storedAs));
             var x = Random(4, 2, 10, TinyLlama.Hidden);
             foreach (var stage in new QuantizationUnit(block, string.Empty).Stages)

@@ -38,7 +38,7 @@ public sealed class DecoderRotationTests : IDisposable
         // Not by doing nothing.
         Assert.All(rotated.Linears.Zip(source.Llama().Linears),
             pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
-        Assert.All(rotated.Blocks, block => Assert.Equal(16, block.InputNorm.Weight.eq(1).sum().item<long>()));
+        Assert.All(rotated.Blocks, block => Assert.Equal(16, block.InputNorm!.Weight.eq(1).sum().item<long>()));
 
         foreach (var block in rotated.Blocks)
         {

@@ -26,15 +26,16 @@ internal sealed class NaiveLlama(DecoderConfig config, IReadOnlyDictionary<strin
     /// <summary>The angle per position of pair i; Llama 3.1 by wavelengths.</summary>
     public double Frequency(int i)
     {
-        var frequency = 1 / Math.Pow(config.RotaryBase, 2d * i / config.HeadSize);
-        if (config.RotaryScaling is not { } scaling)
+        var rotary = config.LayerPattern[0].Rotary!;
+        var frequency = 1 / Math.Pow(rotary.Base, 2d * i / config.HeadSize);
+        if (rotary.Scaling is LinearScaling linear)
         {
-            return frequency;
+            return frequency / linear.Factor;
         }
 
-        if (scaling.OriginalContext == 0)
+        if (rotary.Scaling is not Llama3Scaling scaling)
         {
-            return frequency / scaling.Factor;
+            return frequency;
         }
 
         var wavelength = 2 * Math.PI / frequency;
@@ -92,7 +93,7 @@ internal sealed class NaiveLlama(DecoderConfig config, IReadOnlyDictionary<strin
     private double[] Head(double[] all, int head, string norm)
     {
         var own = all[(head * config.HeadSize)..((head + 1) * config.HeadSize)];
-        return config.QueryKeyNorm ? Normalise(own, norm) : own;
+        return config.QueryKeyNorm != QueryKeyNorm.None ? Normalise(own, norm) : own;
     }
 
     private double[] Turn(double[] head, int position)

@@ -111,7 +111,7 @@ internal sealed record TinyLlama
         var tensors = Tensors();
         change?.Invoke(tensors);
         File.WriteAllText(Path.Combine(folder, "config.json"), ConfigJson);
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), TokenizerJson());
+        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), ByteTokenizer(AddsBos));
         SafetensorsWriter.Write(
             Path.Combine(folder, "model.safetensors"),
             [.. tensors.Select(tensor => SafetensorsTensor.FromFloats(tensor.Key, TypeOf(tensor.Key), tensor.Value.Shape, tensor.Value.Values))]);
@@ -126,7 +126,8 @@ internal sealed record TinyLlama
         return LoadedModel.Open(Directory.Exists(path) ? path : Write(path));
     }
 
-    private string TokenizerJson()
+    /// <summary>The <c>tokenizer.json</c>.</summary>
+    public static string ByteTokenizer(bool addsBos)
     {
         var extra = 256;
         var vocabulary = new Dictionary<string, int>();
@@ -141,7 +142,7 @@ internal sealed record TinyLlama
             {"model":{"type":"BPE","vocab":{{JsonSerializer.Serialize(vocabulary)}},"merges":[]},
              "added_tokens":[{"id":{{Bos}},"content":"<|bos|>","special":true},{"id":{{Eos}},"content":"<|eos|>","special":true}],
              "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
-             "post_processor":{{(AddsBos ? Template : "null")}} }
+             "post_processor":{{(addsBos ? Template : "null")}} }
             """;
     }
 

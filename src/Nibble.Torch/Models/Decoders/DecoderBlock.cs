@@ -22,50 +22,41 @@ public sealed class DecoderBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
     internal const int FeedForwardOutput = 3;
 
     private readonly DecoderConfig config;
-    private readonly RmsNorm? beforeAttention;
-    private readonly RmsNorm? afterAttention;
-    private readonly RmsNorm? beforeFeedForward;
-    private readonly RmsNorm? afterFeedForward;
-    private readonly DecoderAttention attention;
-    private readonly DecoderFeedForward feedForward;
+    private readonly BlockNorms norms;
+
+    // TorchSharp registers modules and parameters under the names of their fields, so fields have the checkpoint's names.
+    private readonly DecoderAttention self_attn;
+    private readonly DecoderFeedForward mlp;
 
     internal DecoderBlock(DecoderConfig config, DecoderLayer layer, RotaryTables tables)
         : base(nameof(DecoderBlock))
     {
         this.config = config;
-
-        // Registered by the names that the checkpoint has, norms first, as fields would be.
-        beforeAttention = Norm(config.Norms.BeforeAttention);
-        afterAttention = Norm(config.Norms.AfterAttention);
-        beforeFeedForward = Norm(config.Norms.BeforeFeedForward);
-        afterFeedForward = Norm(config.Norms.AfterFeedForward);
-        attention = new DecoderAttention(config, layer, tables);
-        feedForward = new DecoderFeedForward(config);
-        register_module(AttentionName, attention);
-        register_module(FeedForwardName, feedForward);
+        norms = new BlockNorms(
+            Norm(config.Norms.BeforeAttention), Norm(config.Norms.AfterAttention), Norm(config.Norms.BeforeFeedForward), Norm(config.Norms.AfterFeedForward));
+        self_attn = new DecoderAttention(config, layer, tables);
+        mlp = new DecoderFeedForward(config);
+        RegisterComponents();
         Stages =
         [
-            new BlockStage(Named(AttentionName, attention.Inputs), input => Trace(AttentionInput, input.Hidden))
+            new BlockStage(Named(nameof(self_attn), self_attn.Inputs), input => Trace(AttentionInput, input.Hidden))
             {
-                Producer = ProducerOf(beforeAttention, config.Norms.BeforeAttention),
+                Producer = ProducerOf(norms.BeforeAttention, config.Norms.BeforeAttention),
             },
-            new BlockStage([new($"{AttentionName}.o_proj", attention.Output)], input => Trace(AttentionOutput, input.Hidden))
+            new BlockStage([new($"{nameof(self_attn)}.o_proj", self_attn.Output)], input => Trace(AttentionOutput, input.Hidden))
             {
-                Producer = new LinearProducer(attention.Value, attention.Share, attention.HeadSize),
+                Producer = new LinearProducer(self_attn.Value, self_attn.Share, self_attn.HeadSize),
             },
-            new BlockStage(Named(FeedForwardName, feedForward.Inputs), input => Trace(FeedForwardInput, input.Hidden))
+            new BlockStage(Named(nameof(mlp), mlp.Inputs), input => Trace(FeedForwardInput, input.Hidden))
             {
-                Producer = ProducerOf(beforeFeedForward, config.Norms.BeforeFeedForward),
+                Producer = ProducerOf(norms.BeforeFeedForward, config.Norms.BeforeFeedForward),
             },
-            new BlockStage([new($"{FeedForwardName}.down_proj", feedForward.Down)], input => Trace(FeedForwardOutput, input.Hidden))
+            new BlockStage([new($"{nameof(mlp)}.down_proj", mlp.Down)], input => Trace(FeedForwardOutput, input.Hidden))
             {
-                Producer = new LinearProducer(feedForward.Up),
+                Producer = new LinearProducer(mlp.Up),
             },
         ];
     }
-
-    private const string AttentionName = "attention";
-    private const string FeedForwardName = "mlp";
 
     /// <inheritdoc/>
     public nn.Module Module => this;
@@ -73,78 +64,78 @@ public sealed class DecoderBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
     /// <inheritdoc/>
     public IReadOnlyList<BlockStage> Stages { get; }
 
-    string IKeyValueBlock.Attention => AttentionName;
+    string IKeyValueBlock.Attention => nameof(self_attn);
 
     /// <inheritdoc/>
-    public (int Heads, int Size) KeyValueHeads => (attention.KeyValueHeads, attention.HeadSize);
+    public (int Heads, int Size) KeyValueHeads => (self_attn.KeyValueHeads, self_attn.HeadSize);
 
     /// <inheritdoc/>
     public ITensorQuantizer? KeyQuantizer
     {
-        get => attention.KeyQuantizer;
-        set => attention.KeyQuantizer = value;
+        get => self_attn.KeyQuantizer;
+        set => self_attn.KeyQuantizer = value;
     }
 
     /// <inheritdoc/>
     public ITensorQuantizer? ValueQuantizer
     {
-        get => attention.ValueQuantizer;
-        set => attention.ValueQuantizer = value;
+        get => self_attn.ValueQuantizer;
+        set => self_attn.ValueQuantizer = value;
     }
 
     /// <inheritdoc/>
     public HadamardTransform? HeadRotation
     {
-        get => attention.HeadRotation;
-        set => attention.HeadRotation = value;
+        get => self_attn.HeadRotation;
+        set => self_attn.HeadRotation = value;
     }
 
     /// <inheritdoc/>
-    public Tensor UnrotatedKeys(BlockInput input) => attention.UnrotatedKeys(Normed(beforeAttention, input.Hidden));
+    public Tensor UnrotatedKeys(BlockInput input) => self_attn.UnrotatedKeys(Normed(norms.BeforeAttention, input.Hidden));
 
     /// <inheritdoc/>
-    public Tensor RotateKeys(Tensor keys, int start) => attention.Rotate(keys, start);
+    public Tensor RotateKeys(Tensor keys, int start) => self_attn.Rotate(keys, start);
 
     /// <inheritdoc/>
     public Tensor Compute(BlockInput input) => forward(input.Hidden);
 
-    internal RmsNorm? InputNorm => beforeAttention;
+    internal RmsNorm? InputNorm => norms.BeforeAttention;
 
-    internal DecoderAttention Attention => attention;
+    internal DecoderAttention Attention => self_attn;
 
-    internal RmsNorm? FeedForwardNorm => beforeFeedForward;
+    internal RmsNorm? FeedForwardNorm => norms.BeforeFeedForward;
 
-    internal DecoderFeedForward FeedForward => feedForward;
+    internal DecoderFeedForward FeedForward => mlp;
 
     /// <inheritdoc/>
     public override Tensor forward(Tensor input) => Run(input, 0, null, 0);
 
     internal Tensor Run(Tensor x, int start, KeyValueCache? cache, int layer)
     {
-        x = AddAttention(x, attention.Mix(Normed(beforeAttention, x), start, cache, layer));
-        return Add(x, feedForward.Down.forward(feedForward.Product(Normed(beforeFeedForward, x))), afterFeedForward);
+        x = AddAttention(x, self_attn.Mix(Normed(norms.BeforeAttention, x), start, cache, layer));
+        return Add(x, mlp.Down.forward(mlp.Product(Normed(norms.BeforeFeedForward, x))), norms.AfterFeedForward);
     }
 
     private StageTrace Trace(int stage, Tensor x)
     {
-        var normed = Normed(beforeAttention, x);
+        var normed = Normed(norms.BeforeAttention, x);
         if (stage == AttentionInput)
         {
             return new StageTrace(normed);
         }
 
-        var mixed = attention.Mix(normed, 0, null, 0);
+        var mixed = self_attn.Mix(normed, 0, null, 0);
         if (stage == AttentionOutput)
         {
-            return new StageTrace(mixed, Residual(x, afterAttention));
+            return new StageTrace(mixed, Residual(x, norms.AfterAttention));
         }
 
         x = AddAttention(x, mixed);
-        normed = Normed(beforeFeedForward, x);
-        return stage == FeedForwardInput ? new StageTrace(normed) : new StageTrace(feedForward.Product(normed), Residual(x, afterFeedForward));
+        normed = Normed(norms.BeforeFeedForward, x);
+        return stage == FeedForwardInput ? new StageTrace(normed) : new StageTrace(mlp.Product(normed), Residual(x, norms.AfterFeedForward));
     }
 
-    private Tensor AddAttention(Tensor x, Tensor mixed) => Add(x, attention.Output.forward(mixed), afterAttention);
+    private Tensor AddAttention(Tensor x, Tensor mixed) => Add(x, self_attn.Output.forward(mixed), norms.AfterAttention);
 
     private Tensor Add(Tensor x, Tensor output, RmsNorm? after)
     {
@@ -155,6 +146,7 @@ public sealed class DecoderBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
     /// <summary>The residual stream if a layer's output is added to it just so; null if it is normalized or scaled first.</summary>
     private Tensor? Residual(Tensor x, RmsNorm? after) => after is null && config.ResidualScale == 1 ? x : null;
 
+    /// <summary>Creates a norm and registers it by the name that the checkpoint has.</summary>
     private RmsNorm? Norm(string? name)
     {
         if (name is null)
@@ -174,6 +166,9 @@ public sealed class DecoderBlock : nn.Module<Tensor, Tensor>, IKeyValueBlock
     private static IReadOnlyList<KeyValuePair<string, QuantizableLinear>> Named(
         string module, IReadOnlyList<KeyValuePair<string, QuantizableLinear>> layers) =>
         [.. layers.Select(layer => KeyValuePair.Create($"{module}.{layer.Key}", layer.Value))];
+
+    /// <summary>The norms. They are no fields of the block, because their names depend on the family.</summary>
+    private sealed record BlockNorms(RmsNorm? BeforeAttention, RmsNorm? AfterAttention, RmsNorm? BeforeFeedForward, RmsNorm? AfterFeedForward);
 }
 
 /// <summary>The feed-forward part: a gate times a projection (Shazeer 2020).</summary>

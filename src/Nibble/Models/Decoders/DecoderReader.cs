@@ -180,7 +180,7 @@ internal sealed class DecoderReader(ConfigReader config)
         }
 
         var read = new RotaryEmbedding(rotary.PositiveNumber("rope_theta", otherwise), Channels(headSize, own));
-        read = read with { Scaling = Scaling(rotary, read.Channels) };
+        read = read with { Scaling = Scaling(rotary, read.Channels, config.Positive("max_position_embeddings", defaults.Positions)) };
         foreach (var pointless in (string[])["factor", "finetuned", "original_max_position_embeddings"])
         {
             rotary.Get(pointless);
@@ -190,7 +190,7 @@ internal sealed class DecoderReader(ConfigReader config)
         return read;
     }
 
-    private RotaryScaling? Scaling(ConfigReader rotary, int channels)
+    private RotaryScaling? Scaling(ConfigReader rotary, int channels, int positions)
     {
         var kind = rotary.Text("rope_type", rotary.Text("type", "default"));
         rotary.Get("type");
@@ -212,18 +212,18 @@ internal sealed class DecoderReader(ConfigReader config)
                     : throw rotary.Wrong("high_freq_factor", rotary.Get("high_freq_factor")!.Value,
                         $"more than low_freq_factor, {scaling.LowFrequencyFactor}");
             case "yarn":
-                return Yarn(rotary);
+                return Yarn(rotary, positions);
             case "longrope" or "su":
-                return LongRope(rotary, channels / 2);
+                return LongRope(rotary, channels / 2, positions);
             default:
                 throw new NibbleException(
                     $"{rotary.Source}: rotary scaling of type '{kind}' is not supported; supported: default, dynamic, linear, llama3, longrope, yarn");
         }
     }
 
-    private YarnScaling Yarn(ConfigReader rotary)
+    private YarnScaling Yarn(ConfigReader rotary, int positions)
     {
-        var yarn = new YarnScaling(rotary.PositiveNumber("factor"), OriginalContext(rotary))
+        var yarn = new YarnScaling(rotary.PositiveNumber("factor"), OriginalContext(rotary, positions))
         {
             BetaFast = rotary.PositiveNumber("beta_fast", 32),
             BetaSlow = rotary.PositiveNumber("beta_slow", 1),
@@ -232,7 +232,8 @@ internal sealed class DecoderReader(ConfigReader config)
         };
         if (yarn.BetaSlow >= yarn.BetaFast)
         {
-            throw rotary.Wrong("beta_slow", rotary.Get("beta_slow") ?? rotary.Get("beta_fast")!.Value, $"less than beta_fast, {yarn.BetaFast}");
+            throw rotary.Get("beta_fast") is { } fast ? rotary.Wrong("beta_fast", fast, $"more than beta_slow, {yarn.BetaSlow}")
+                : rotary.Wrong("beta_slow", rotary.Get("beta_slow")!.Value, $"less than beta_fast, {yarn.BetaFast}");
         }
 
         if (yarn.AttentionFactor is null && rotary.Get("mscale") is not null && rotary.Get("mscale_all_dim") is not null)
@@ -244,10 +245,10 @@ internal sealed class DecoderReader(ConfigReader config)
         return yarn;
     }
 
-    private LongRopeScaling LongRope(ConfigReader rotary, int pairs)
+    private LongRopeScaling LongRope(ConfigReader rotary, int pairs, int positions)
     {
-        var original = OriginalContext(rotary);
-        var factor = Math.Max(config.Positive("max_position_embeddings"), original) / (double)original;
+        var original = OriginalContext(rotary, positions);
+        var factor = Math.Max(positions, original) / (double)original;
         return new LongRopeScaling(
             Factors(rotary, "short_factor", pairs), Factors(rotary, "long_factor", pairs), original,
             rotary.Get("attention_factor") is not null ? rotary.PositiveNumber("attention_factor")
@@ -255,12 +256,12 @@ internal sealed class DecoderReader(ConfigReader config)
     }
 
     /// <summary>The context before the stretch, from the scaling, from the configuration around it, or else the model's positions.</summary>
-    private int OriginalContext(ConfigReader rotary)
+    private int OriginalContext(ConfigReader rotary, int positions)
     {
         const string Key = "original_max_position_embeddings";
         return rotary.Get(Key) is not null ? rotary.Positive(Key)
             : config.Get(Key) is not null ? config.Positive(Key)
-            : config.Positive("max_position_embeddings");
+            : positions;
     }
 
     private static IReadOnlyList<double> Factors(ConfigReader rotary, string name, int pairs) => rotary.Numbers(name) is { } factors

@@ -24,9 +24,9 @@ public sealed class DecoderConfigTests
             HeadSize = 8,
             MaxPositions = 2048,
             NormEpsilon = 1e-6,
-            RotaryBase = 10000,
+            LayerPattern = [],
         },
-        Parse());
+        Parse() with { LayerPattern = [] });
 
     [Fact]
     public void ParseReadsEverything()
@@ -34,10 +34,10 @@ public sealed class DecoderConfigTests
         var config = Parse(
             ("num_key_value_heads", "2"), ("head_dim", "16"), ("max_position_embeddings", "77"), ("rms_norm_eps", "0.5"), ("rope_theta", "500000"),
             ("tie_word_embeddings", "true"), ("attention_bias", "true"), ("mlp_bias", "true"), ("hidden_act", "\"silu\""), ("rope_scaling", "null"));
-        Assert.Equal((2, 16, 77, 0.5, 500000d), (config.KeyValueHeads, config.HeadSize, config.MaxPositions, config.NormEpsilon, config.RotaryBase));
+        Assert.Equal((2, 16, 77, 0.5, 500000d), (config.KeyValueHeads, config.HeadSize, config.MaxPositions, config.NormEpsilon, config.Rotary!.Base));
         Assert.True(config.TiedHead && config.QueryKeyValueBias && config.OutputBias && config.FeedForwardBias);
-        Assert.False(config.QueryKeyNorm);
-        Assert.Null(config.RotaryScaling);
+        Assert.Equal(QueryKeyNorm.None, config.QueryKeyNorm);
+        Assert.Equal(new DecoderLayer(new RotaryEmbedding(500000, 16)), Assert.Single(config.LayerPattern));
     }
 
     [Theory]
@@ -48,7 +48,7 @@ public sealed class DecoderConfigTests
     public void ParseKnowsTheFamilies(string type, bool bias, bool outputBias, bool norms)
     {
         var config = Parse(("model_type", $"\"{type}\""));
-        Assert.Equal((bias, outputBias, norms), (config.QueryKeyValueBias, config.OutputBias, config.QueryKeyNorm));
+        Assert.Equal((bias, outputBias, norms), (config.QueryKeyValueBias, config.OutputBias, config.QueryKeyNorm == QueryKeyNorm.EachHead));
         Assert.Contains(type, DecoderConfig.SupportedTypes);
     }
 
@@ -70,8 +70,9 @@ public sealed class DecoderConfigTests
     public void ParseReadsTheRotarySettings(string key, string json, double rotaryBase, int? originalContext)
     {
         var config = Parse((key, json));
-        Assert.Equal(rotaryBase, config.RotaryBase);
-        Assert.Equal(originalContext switch { null => null, 0 => new RotaryScaling(4, 1, 1, 0), _ => new RotaryScaling(4, 1, 2, 8192) }, config.RotaryScaling);
+        Assert.Equal(rotaryBase, config.Rotary!.Base);
+        Assert.Equal<RotaryScaling?>(
+            originalContext switch { null => null, 0 => new LinearScaling(4), _ => new Llama3Scaling(4, 1, 2, 8192) }, config.Rotary.Scaling);
     }
 
     [Theory]
@@ -81,7 +82,7 @@ public sealed class DecoderConfigTests
     [InlineData("""{"full_attention":{"rope_theta":1000000},"sliding_attention":{"rope_theta":1e6,"rope_type":"default"}}""",
         """["full_attention","sliding_attention","full_attention"]""")]
     public void ParseReadsRotarySettingsOfEachKindOfAttentionWhereTheyAreTheSame(string rotary, string types) =>
-        Assert.Equal(1e6, Parse(("rope_parameters", rotary), ("layer_types", types)).RotaryBase);
+        Assert.Equal(1e6, Parse(("rope_parameters", rotary), ("layer_types", types)).Rotary!.Base);
 
     [Theory]
     [InlineData("mistral", "{\"sliding_window\":null}", null)]
@@ -195,7 +196,12 @@ public sealed class DecoderConfigTests
     [InlineData("rope_theta", "[]", "'rope_theta' is [], expected a number")]
     [InlineData("rope_parameters", "7", "'rope_parameters' is 7, expected an object")]
     [InlineData("rope_parameters", "{\"rope_theta\":\"x\"}", "rope_parameters: 'rope_theta' is \"x\", expected a number")]
-    [InlineData("rope_scaling", "{\"rope_type\":\"yarn\"}", "rotary scaling of type 'yarn' is not supported; supported: default, linear, llama3")]
+    [InlineData("rope_scaling", "{\"rope_type\":\"ntk\"}",
+        "rotary scaling of type 'ntk' is not supported; supported: default, dynamic, linear, llama3, longrope, yarn")]
+    [InlineData("rope_scaling", "{\"rope_type\":\"yarn\"}", "rope_scaling: 'factor' is missing")]
+    [InlineData("rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":2,\"beta_fast\":1}", "'beta_fast' is 1, expected more than beta_slow, 1")]
+    [InlineData("rope_scaling", "{\"type\":\"longrope\",\"original_max_position_embeddings\":8,\"short_factor\":[1,2],\"long_factor\":[1,1,1,1]}",
+        "'short_factor' is [1,2], expected 4 numbers above 0, one for each pair")]
     [InlineData("rope_scaling", "{\"type\":3}", "rope_scaling: 'type' is 3, expected a string")]
     [InlineData("rope_scaling", "{\"type\":\"linear\"}", "rope_scaling: 'factor' is missing, expected a number")]
     [InlineData("rope_scaling", "{\"type\":\"linear\",\"factor\":null}", "rope_scaling: 'factor' is missing, expected a number")]
@@ -238,14 +244,16 @@ public sealed class DecoderConfigTests
     [InlineData("num_experts", "128", "num_experts is 128")]
     [InlineData("n_routed_experts", "64", "n_routed_experts is 64")]
     public void ParseRefusesMixturesOfExperts(string key, string json, string sign) => Assert.Equal(
-        $"model/config.json: {sign}: mixture-of-experts models are not supported; dense models are supported, of the types llama, mistral, qwen2, qwen3",
+        $"model/config.json: {sign}: mixture-of-experts models are not supported; dense models are supported, of the types "
+            + string.Join(", ", DecoderConfig.SupportedTypes),
         Assert.Throws<NibbleException>(() => Parse((key, json))).Message);
 
     [Theory]
     [InlineData("0")]
     [InlineData("1")]
     [InlineData("null")]
-    public void ParseTakesOneExpertForADenseModel(string experts) => Assert.Equal(Parse(), Parse(("num_local_experts", experts), ("num_experts", experts)));
+    public void ParseTakesOneExpertForADenseModel(string experts) => Assert.Equal(
+        Parse().ToString(), Parse(("num_local_experts", experts), ("num_experts", experts)).ToString());
 
     [Fact]
     public void ParseRefusesASlidingWindowThatIsNoLength() => Assert.Contains(

@@ -67,7 +67,7 @@ public sealed class StageScalingTests : IDisposable
         using var inputs = ScaledRounding.Embed(loaded.Llama(), Texts.Random(200), folder, Settings);
         using var guard = no_grad();
         var block = loaded.Llama().Blocks[0];
-        block.FeedForwardNorm.Weight[5] = 30;
+        block.FeedForwardNorm!.Weight[5] = 30;
         var stage = Stage(block, DecoderBlock.FeedForwardInput);
         var rules = stage.Linears.ToDictionary(linear => linear.Key, _ => RecipePresets.Parse(preset).Rules[^1]);
         var result = StageScaling.Apply(stage, inputs, rules, Settings, ElementType.F32, CPU, CancellationToken.None)!;

@@ -47,7 +47,7 @@ internal sealed class Gemma2Family : DecoderFamily
     /// <param name="period">Every layer has a window, but for the last one of each so many.</param>
     internal static string? WindowFault(DecoderConfig config, int period) =>
         Enumerable.Range(0, config.Layers).All(layer => (config.LayerOf(layer).Window is null) == ((layer + 1) % period == 0))
-            ? null : $"windows in other layers than all but every {period}th (layer_types)";
+            ? null : $"windows in other layers than llama.cpp's, which leaves out the last of every {period} (layer_types)";
 
     /// <summary>Why llama.cpp, which derives the factor of scores from the number of layers, computes another than a model's; null if it does not.</summary>
     internal static string? ScaleFault(DecoderConfig config, int layersOf27B)

@@ -36,7 +36,7 @@ internal sealed class SmolLm3Family : DecoderFamily
         OutputBias = true,
         FeedForwardBias = true,
         Fault = Enumerable.Range(0, config.Layers).All(layer => config.LayerOf(layer).Rotary is null == ((layer + 1) % Interval == 0))
-            ? null : $"a rotary embedding in other layers than all but every {Interval}th (no_rope_layers)",
+            ? null : $"rotary embeddings in other layers than llama.cpp's, which leaves out the last of every {Interval} (no_rope_layers)",
     };
 
     /// <summary>The layers, of which the list says with 1 that they have a rotary embedding, whatever its name suggests.</summary>
