@@ -106,7 +106,8 @@ internal sealed class DecoderGraph
     {
         float[] values = [.. rotary.Frequencies(), .. rotary.Frequencies()];
         var frequencies = graph.Initializer(
-            number == 0 ? "rotary_frequencies" : string.Create(CultureInfo.InvariantCulture, $"rotary_frequencies_{number}"), OnnxType.Float32, [values.Length], stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+            number == 0 ? "rotary_frequencies" : string.Create(CultureInfo.InvariantCulture, $"rotary_frequencies_{number}"), OnnxType.Float32,
+            [values.Length], stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
         var position = graph.Node("Unsqueeze", [graph.Node("Cast", [positions], ("to", (long)OnnxType.Float32)), graph.Integers(1, 3)]);
         var angles = graph.Node("Mul", [position, frequencies]);
         return (Scaled(graph.Node("Cos", [angles]), rotary.Magnitude), Scaled(graph.Node("Sin", [angles]), rotary.Magnitude));

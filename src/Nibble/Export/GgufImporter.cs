@@ -98,7 +98,8 @@ internal static class GgufImporter
             tensors.Add(new Tensor(name, entry));
         }
 
-        var known = tensors.Select(tensor => tensor.Name.Name).Append(GgufNames.RotaryFactors).ToHashSet(StringComparer.Ordinal);
+        var known = tensors.Select(tensor => tensor.Name.Name).Concat(GgufMetadata.RotaryFactors(config).Select(rotary => rotary.Name))
+            .ToHashSet(StringComparer.Ordinal);
         return file.Tensors.FirstOrDefault(tensor => !known.Contains(tensor.Name)) is { } unknown
             ? throw new GgufException(
                 file.Path, unknown.Offset, $"tensor {unknown.Name} is not used by a model of architecture {config.ModelType} with this metadata")

@@ -25,7 +25,8 @@ internal static class GgufMetadata
         yield return new("general.quantized_by", GgufValue.Of($"Nibble {Provenance.ThisVersion}"));
         yield return new("general.quantization_version", GgufValue.Of(QuantizationVersion));
         yield return new("general.file_type", GgufValue.Of(GgufFileType.Of(mostly)));
-        foreach (var (key, value) in Shape(config).Concat(Rotary(config)).Concat(architecture.Keys))
+        foreach (var (key, value) in Shape(config).Concat(Rotary(config)).Concat(architecture.Keys.Select(key =>
+            KeyValuePair.Create(key.Name, key.IsWhole ? GgufValue.Of((uint)key.Value) : GgufValue.Of((float)key.Value)))))
         {
             yield return new($"{architecture.Name}.{key}", value);
         }

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Nibble.Formats.Gguf;
 using Nibble.Models.Decoders;
+using Nibble.Models.Decoders.Families;
 
 namespace Nibble.Export;
 
@@ -32,9 +33,13 @@ internal static class ImportedConfig
         var reader = new Reader(file);
         var json = reader.Write(rotary: null);
         var config = DecoderConfig.Parse(json, file.Path);
-        if (file.FindTensor(GgufNames.RotaryFactors) is { } factors)
+        RotaryScaling? rotary = file.FindTensor(GgufNames.RotaryFactors) is { } factors ? FindRotary(file, config, file.ReadFloats(factors))
+            : file.FindTensor(GgufNames.ShortFactors) is { } few && file.FindTensor(GgufNames.LongFactors) is { } many
+                ? reader.LongRope(file.ReadFloats(few), file.ReadFloats(many))
+            : null;
+        if (rotary is not null)
         {
-            json = reader.Write(FindRotary(file, config, file.ReadFloats(factors)));
+            json = reader.Write(rotary);
             config = DecoderConfig.Parse(json, file.Path);
         }
 
@@ -60,25 +65,26 @@ internal static class ImportedConfig
             $"{file.Path}: the tensor {GgufNames.RotaryFactors} divides the rotary frequencies differently from Llama 3, which is not supported");
     }
 
-    private sealed class Reader(GgufFile file)
+    private sealed class Reader(GgufFile file) : IGgufKeys
     {
         private readonly string architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
 
-        public string Write(Llama3Scaling? rotary)
+        public string Write(RotaryScaling? rotary)
         {
-            RequireSupported();
+            var type = ModelType();
+            var family = DecoderFamily.Find(type)!;
             var heads = Count("attention.head_count");
             var hidden = Count("embedding_length");
             var headSize = Count("attention.key_length", Math.Max(1, hidden / Math.Max(1, heads)));
-            RequireRotary(headSize);
+            RequireRotary(headSize, family);
             using var stream = new MemoryStream();
             using (var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
             {
                 json.WriteStartObject();
                 json.WriteStartArray("architectures");
-                json.WriteStringValue(architecture switch { "qwen2" => "Qwen2ForCausalLM", "qwen3" => "Qwen3ForCausalLM", _ => "LlamaForCausalLM" });
+                json.WriteStringValue(family.ClassOf(type));
                 json.WriteEndArray();
-                json.WriteString("model_type", architecture);
+                json.WriteString("model_type", type);
                 json.WriteNumber("hidden_size", hidden);
                 json.WriteNumber("intermediate_size", Count("feed_forward_length"));
                 json.WriteNumber("num_hidden_layers", Count("block_count"));
@@ -89,7 +95,7 @@ internal static class ImportedConfig
                 json.WriteNumber("max_position_embeddings", Count("context_length"));
                 Number(json, "rms_norm_eps", "attention.layer_norm_rms_epsilon", null);
                 Number(json, "rope_theta", "rope.freq_base", 10000);
-                json.WriteString("hidden_act", "silu");
+                family.WriteKeys(json, this, headSize);
                 json.WriteBoolean("tie_word_embeddings", file.FindTensor("output.weight") is null);
                 json.WriteBoolean("attention_bias", file.FindTensor("blk.0.attn_q.bias") is not null);
                 json.WriteBoolean("mlp_bias", file.FindTensor("blk.0.ffn_up.bias") is not null);
@@ -107,26 +113,34 @@ internal static class ImportedConfig
             return Encoding.UTF8.GetString(stream.ToArray());
         }
 
-        private void RequireSupported()
+        double? IGgufKeys.Number(string name) => Find(name) is null ? null : Number(name);
+
+        int? IGgufKeys.Count(string name) => Find(name) is null ? null : Count(name);
+
+        /// <summary>The divisors of LongRoPE, with the factor of rotated values from the metadata.</summary>
+        public LongRopeScaling LongRope(float[] few, float[] many) => new(
+            Array.ConvertAll(few, factor => (double)factor), Array.ConvertAll(many, factor => (double)factor), Count("rope.scaling.original_context_length"),
+            Find("rope.scaling.attn_factor") is null ? 1 : Number("rope.scaling.attn_factor"));
+
+        private string ModelType()
         {
-            if (architecture is not ("llama" or "qwen2" or "qwen3") || Find("expert_count")?.AsInteger() is > 0)
-            {
-                throw new NibbleException(
-                    $"{file.Path}: the architecture is '{architecture}'{(Find("expert_count")?.AsInteger() is > 0 ? " with experts" : string.Empty)}, expected "
-                    + $"a dense model of llama, qwen2 or qwen3");
-            }
+            var experts = Find("expert_count")?.AsInteger() is > 0;
+            return (experts ? null : DecoderFamily.All.Select(family => family.TypeOf(architecture, this)).OfType<string>().FirstOrDefault())
+                ?? throw new NibbleException(
+                    $"{file.Path}: the architecture is '{architecture}'{(experts ? " with experts" : string.Empty)}, expected "
+                    + $"a dense model of {string.Join(", ", DecoderFamily.Architectures)}");
         }
 
-        private void RequireRotary(int headSize)
+        private void RequireRotary(int headSize, DecoderFamily family)
         {
-            if (Count("rope.dimension_count", headSize) != headSize || Count("attention.value_length", headSize) != headSize)
+            if ((Count("rope.dimension_count", headSize) != headSize && !family.CanRotatePart) || Count("attention.value_length", headSize) != headSize)
             {
                 throw new NibbleException(
                     $"{file.Path}: heads have {headSize} channels, of which {Count("rope.dimension_count", headSize)} are rotated, and values have "
                     + $"{Count("attention.value_length", headSize)}; expected the same size for all three");
             }
 
-            if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1)
+            if (Find("rope.scaling.attn_factor")?.AsNumber() is { } attention and not 1 && file.FindTensor(GgufNames.ShortFactors) is null)
             {
                 throw new NibbleException(string.Create(
                     CultureInfo.InvariantCulture,
@@ -139,16 +153,16 @@ internal static class ImportedConfig
                     $"{file.Path}: rotary frequencies are divided by {architecture}.{both} and by the tensor {GgufNames.RotaryFactors}, expected only one");
             }
 
-            if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear"))
+            if (Find("rope.scaling.type")?.AsText() is { } kind && kind is not ("none" or "linear" or "yarn" or "longrope"))
             {
                 throw new NibbleException(
-                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, and factors as in Llama 3");
+                    $"{file.Path}: rotary scaling of type '{kind}' is not supported; supported: none, linear, yarn, longrope, and factors as in Llama 3");
             }
         }
 
-        private void WriteRotary(Utf8JsonWriter json, Llama3Scaling? rotary)
+        private void WriteRotary(Utf8JsonWriter json, RotaryScaling? rotary)
         {
-            if (rotary is { } scaling)
+            if (rotary is Llama3Scaling scaling)
             {
                 json.WriteStartObject("rope_scaling");
                 json.WriteString("rope_type", "llama3");
@@ -158,6 +172,24 @@ internal static class ImportedConfig
                 json.WriteNumber("original_max_position_embeddings", scaling.OriginalContext);
                 json.WriteEndObject();
             }
+            else if (rotary is LongRopeScaling factors)
+            {
+                json.WriteStartObject("rope_scaling");
+                json.WriteString("rope_type", "longrope");
+                Numbers(json, "short_factor", factors.Short);
+                Numbers(json, "long_factor", factors.Long);
+                json.WriteNumber("attention_factor", (float)factors.AttentionFactor);
+                json.WriteNumber("original_max_position_embeddings", factors.OriginalContext);
+                json.WriteEndObject();
+            }
+            else if (Find("rope.scaling.type")?.AsText() is "yarn")
+            {
+                json.WriteStartObject("rope_scaling");
+                json.WriteString("rope_type", "yarn");
+                Number(json, "factor", "rope.scaling.factor", null);
+                json.WriteNumber("original_max_position_embeddings", Count("rope.scaling.original_context_length"));
+                json.WriteEndObject();
+            }
             else if (LinearKey() is { } key)
             {
                 json.WriteStartObject("rope_scaling");
@@ -165,6 +197,17 @@ internal static class ImportedConfig
                 Number(json, "factor", key, null);
                 json.WriteEndObject();
             }
+        }
+
+        private static void Numbers(Utf8JsonWriter json, string name, IEnumerable<double> values)
+        {
+            json.WriteStartArray(name);
+            foreach (var value in values)
+            {
+                json.WriteNumberValue((float)value);
+            }
+
+            json.WriteEndArray();
         }
 
         /// <summary>The key of the factor that divides positions; null if there is none.</summary>
@@ -194,12 +237,12 @@ internal static class ImportedConfig
                     + $"above 0, the same for all blocks");
         }
 
-        private void Number(Utf8JsonWriter json, string name, string key, float? otherwise) => json.WriteNumber(
-            name,
-            Find(key) is { } value
-                ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number
-                    : throw new NibbleException($"{file.Path}: {architecture}.{key} is not a number above 0")
-                : otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a number"));
+        private void Number(Utf8JsonWriter json, string name, string key, float? otherwise) => json.WriteNumber(name, Number(key, otherwise));
+
+        private float Number(string key, float? otherwise = null) => Find(key) is { } value
+            ? value.AsNumber() is { } number && float.IsFinite((float)number) && number > 0 ? (float)number
+                : throw new NibbleException($"{file.Path}: {architecture}.{key} is not a number above 0")
+            : otherwise ?? throw new NibbleException($"{file.Path}: the metadata has no {architecture}.{key}, expected a number");
 
         private void Id(Utf8JsonWriter json, string key)
         {

@@ -1,4 +1,5 @@
 using Nibble.Cli.Comparison;
+using Nibble.Formats.Gguf;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Tests.Shared;
 
@@ -44,6 +45,27 @@ public sealed class DecoderFamilyTests : IDisposable
         var run = await CommandRun.Of("export", model, "--to", "gguf", "--type", "f32", "-o", folder.At("model.gguf"));
         Assert.Equal(ExitCode.BadInput, run.ExitCode);
         Assert.Contains($" with {cause} cannot be stored in a GGUF file", run.Error, StringComparison.Ordinal);
+    }
+
+    /// <summary>The mixtures have rules for names of tensors that only some families have.</summary>
+    [Theory]
+    [InlineData("gemma3")]
+    [InlineData("phi3")]
+    [InlineData("olmo2")]
+    public async Task FilesAreQuantizedToTheTypesOfLlamaCppsQuantizer(string name)
+    {
+        LlamaCpp.RequireFolder();
+        await CommandRun.Succeeds("export", Write(name), "--to", "gguf", "--type", "f16", "-o", folder.At("f16.gguf"));
+        foreach (var mixture in GgufMixture.All.Where(mixture => mixture.Name != "mxfp4"))
+        {
+            var (ours, theirs) = (folder.At($"{mixture.Name}-ours.gguf"), folder.At($"{mixture.Name}-theirs.gguf"));
+            await CommandRun.Succeeds("quantize", folder.At("f16.gguf"), "--type", mixture.Name, "-o", ours);
+            LlamaCppQuantizer.Run(folder.At("f16.gguf"), theirs, mixture.FileType);
+            using var file = GgufFile.Open(ours);
+            using var other = GgufFile.Open(theirs);
+            Assert.Equal(other.Tensors.Select(tensor => $"{mixture.Name} {tensor.Name} {tensor.Type}"),
+                other.Tensors.Select(tensor => $"{mixture.Name} {tensor.Name} {file.FindTensor(tensor.Name)!.Type}"));
+        }
     }
 
     [Theory]

@@ -49,7 +49,7 @@ public sealed class GgufExporterTests : IDisposable
     [InlineData("qwen3", ",\"mlp_bias\":true", 8, "biases of the feed-forward part (mlp_bias)")]
     [InlineData("qwen2", ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
         + "\"original_max_position_embeddings\":16}", 4, "rotary scaling of type llama3")]
-    [InlineData("qwen2", "", 8, "4 heads of 8 in a model of 16 channels cannot be stored in a GGUF file")]
+    [InlineData("qwen2", "", 8, "4 heads of 8, which together are not as wide as its 16 channels, cannot be stored in a GGUF file")]
     [InlineData("llama", ",\"attention_bias\":true,\"mlp_bias\":true", 8, null)]
     public void WhatTheEngineHasNoPlaceForIsRefused(string type, string further, int headSize, string? complaint)
     {

@@ -55,12 +55,59 @@ public sealed class GgufImporterTests : IDisposable
         Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
         using var imported = FloatCheckpoint.Open(folder.File("imported"));
         using var original = FloatCheckpoint.Open(source);
-        Assert.Equal((DecoderConfig)original.Definition with { ModelType = imported.Definition.ModelType },
-            (DecoderConfig)imported.Definition with { NormEpsilon = ((DecoderConfig)original.Definition).NormEpsilon });
+        AssertSameShape((DecoderConfig)original.Definition, (DecoderConfig)imported.Definition);
         using var weights = Checkpoint.Open(folder.File("imported"));
         Assert.All(llama.Tensors(), tensor => Assert.Equal(tensor.Value.Values, weights.ReadFloats(tensor.Key)));
         Assert.Equal(original.Tokenizer.Encode("Ünï <|eos|> x"), imported.Tokenizer.Encode("Ünï <|eos|> x"));
         Assert.Equal((original.Tokenizer.BosId, original.Tokenizer.EosId), (imported.Tokenizer.BosId, imported.Tokenizer.EosId));
+    }
+
+    /// <summary>The models whose windows and layers llama.cpp's architectures can express.</summary>
+    public static TheoryData<string> Families => [.. ReferenceDecoder.Names.Where(name => GgufArchitectureOf(name).FaultOf(ConfigOf(name)) is null)];
+
+    [Theory]
+    [MemberData(nameof(Families))]
+    public void AModelOfEveryFamilyComesBackWithTheSameShapeAndBytes(string name)
+    {
+        GgufExporter.Run(ReferenceDecoder.Load(name).Write(folder.File("source")), folder.File("first.gguf"), type: null);
+        CheckpointImporter.Run(folder.File("first.gguf"), folder.File("imported"));
+        GgufExporter.Run(folder.File("imported"), folder.File("second.gguf"), type: null);
+        Assert.Equal(File.ReadAllBytes(folder.File("first.gguf")), File.ReadAllBytes(folder.File("second.gguf")));
+        using var imported = FloatCheckpoint.Open(folder.File("imported"));
+        AssertSameShape(ConfigOf(name), (DecoderConfig)imported.Definition);
+        using var weights = Checkpoint.Open(folder.File("imported"));
+        foreach (var (tensor, _, values) in ReferenceDecoder.Load(name).Tensors())
+        {
+            // Norms that add one are rounded where the file holds the sum.
+            Assert.All(values.Zip(weights.ReadFloats(tensor)), pair => Assert.Equal(pair.First, pair.Second, 1e-6));
+        }
+    }
+
+    private static DecoderConfig ConfigOf(string name) => DecoderConfig.Parse(ReferenceDecoder.Load(name).ConfigJson, name);
+
+    private static GgufArchitecture GgufArchitectureOf(string name) => GgufNames.Architecture(ConfigOf(name));
+
+    private static void AssertSameShape(DecoderConfig original, DecoderConfig imported)
+    {
+        Assert.Equal(
+            original with { ModelType = imported.ModelType, LayerPattern = [], SlidingWindow = null },
+            imported with
+            {
+                NormEpsilon = original.NormEpsilon,
+                AttentionScale = original.AttentionScale,
+                ResidualScale = original.ResidualScale,
+                MaxPositions = original.MaxPositions,
+                LayerPattern = [],
+                SlidingWindow = null,
+            });
+        Assert.Equal(original.AttentionScale ?? 0, imported.AttentionScale ?? 0, 1e-6);
+        foreach (var layer in Enumerable.Range(0, original.Layers))
+        {
+            var (first, second) = (original.LayerOf(layer), imported.LayerOf(layer));
+            Assert.Equal((first.Window, first.Rotary?.Channels, first.Rotary?.Base), (second.Window, second.Rotary?.Channels, second.Rotary?.Base));
+            Assert.Equal(first.Rotary?.Frequencies() ?? [], second.Rotary?.Frequencies() ?? []);
+            Assert.Equal(first.Rotary?.Magnitude ?? 1, second.Rotary?.Magnitude ?? 1, 1e-6);
+        }
     }
 
     [Fact]
@@ -80,7 +127,7 @@ public sealed class GgufImporterTests : IDisposable
 
     /// <summary>Metadata that is not there, and metadata that contradicts the tensors or itself.</summary>
     [Theory]
-    [InlineData("general.architecture", null, "the architecture is '', expected a dense model of llama, qwen2 or qwen3")]
+    [InlineData("general.architecture", null, "the architecture is '', expected a dense model of llama, qwen2, qwen3, gemma")]
     [InlineData("general.architecture", "gpt2", "the architecture is 'gpt2'")]
     [InlineData("llama.block_count", null, "the metadata has no llama.block_count")]
     [InlineData("llama.block_count", 3u, "there is no tensor blk.2.attn_norm.weight")]
@@ -90,7 +137,8 @@ public sealed class GgufImporterTests : IDisposable
     [InlineData("llama.attention.head_count_kv", 3u, "key-value heads")]
     [InlineData("llama.attention.value_length", 4u, "expected the same size for all three")]
     [InlineData("llama.rope.freq_base", "many", "llama.rope.freq_base is not a number above 0")]
-    [InlineData("llama.rope.scaling.type", "yarn", "rotary scaling of type 'yarn' is not supported")]
+    [InlineData("llama.rope.scaling.type", "ntk", "rotary scaling of type 'ntk' is not supported")]
+    [InlineData("llama.rope.scaling.type", "yarn", "the metadata has no llama.rope.scaling.factor, expected a number")]
     [InlineData("llama.rope.scaling.attn_factor", 1.5f, "scales the rotated values by 1.5, which is not supported")]
     [InlineData("split.count", 2u, "of 2 of a model, expected the whole model in one file")]
     [InlineData("llama.expert_count", 8u, "with experts")]

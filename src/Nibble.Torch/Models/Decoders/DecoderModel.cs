@@ -146,7 +146,8 @@ public sealed class DecoderModel : nn.Module<Tensor, Tensor>, IDecoder
         {
             rotary = new RotaryTables(config);
             embed_tokens = new TokenTable(config.VocabularySize, config.HiddenSize);
-            layers = new ModuleList<DecoderBlock>([.. Enumerable.Range(0, config.Layers).Select(layer => new DecoderBlock(config, config.LayerOf(layer), rotary))]);
+            layers = new ModuleList<DecoderBlock>(
+                [.. Enumerable.Range(0, config.Layers).Select(layer => new DecoderBlock(config, config.LayerOf(layer), rotary))]);
             norm = new RmsNorm(config.HiddenSize, config.NormEpsilon, config.NormsAddOne);
             this.config = config;
             RegisterComponents();

@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Nibble.Files;
 using Nibble.Formats.Gguf.Blocks;
+using Nibble.Models.Decoders.Families;
 
 namespace Nibble.Formats.Gguf;
 
@@ -46,7 +47,6 @@ public static class GgufQuantizer
 {
     private const int PieceValues = 1 << 17;
     private const int CachedValues = 1 << 12;
-    private static readonly string[] Architectures = ["llama", "qwen2", "qwen3"];
     private static readonly string[] SplitKeys = ["split.no", "split.count", "split.tensors.count"];
 
     /// <summary>Quantizes a file.</summary>
@@ -168,11 +168,12 @@ public static class GgufQuantizer
     {
         file.RequireWhole();
         var architecture = file.Find("general.architecture")?.AsText() ?? string.Empty;
-        if (!Architectures.Contains(architecture) || file.Find($"{architecture}.expert_count")?.AsInteger() is > 0)
+        var known = DecoderFamily.Architectures.Contains(architecture);
+        if (!known || file.Find($"{architecture}.expert_count")?.AsInteger() is > 0)
         {
             throw new NibbleException(
-                $"{file.Path}: the architecture is '{architecture}'{(Architectures.Contains(architecture) ? " with experts" : string.Empty)}, expected a dense "
-                + $"model of {string.Join(", ", Architectures)}: other architectures keep more tensors in float");
+                $"{file.Path}: the architecture is '{architecture}'{(known ? " with experts" : string.Empty)}, expected a dense "
+                + $"model of {string.Join(", ", DecoderFamily.Architectures)}: other architectures keep more tensors in float");
         }
     }
 

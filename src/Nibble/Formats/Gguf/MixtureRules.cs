@@ -5,9 +5,9 @@ namespace Nibble.Formats.Gguf;
 
 /// <summary>Chooses the type of each matrix of a model for a mixture.</summary>
 /// <remarks>
-/// The rules follow ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense models of
-/// the Llama family. Heads, attention values and feed-forward down projections get more bits, especially in the first and last blocks. Only the mixture
-/// <c>mxfp4</c> is specific to Nibble, because llama.cpp has it only for experts.
+/// The rules follow ggml-org/llama.cpp, <c>src/llama-quant.cpp</c> (<c>llama_tensor_get_type_impl</c>, <c>tensor_type_fallback</c>), for dense decoders.
+/// Heads, attention values and feed-forward down projections get more bits, especially in the first and last blocks. Only the mixture <c>mxfp4</c> is
+/// specific to Nibble, because llama.cpp has it only for experts.
 /// </remarks>
 internal sealed class MixtureRules
 {
@@ -31,7 +31,7 @@ internal sealed class MixtureRules
         queriesPerKey = keyHeads > 0 ? heads / keyHeads : 0;
         blocks = (int)Math.Clamp(Number("block_count") ?? 0, 0, int.MaxValue);
         is70B = blocks == BlocksOf70B && (Architecture == "qwen2" || (Architecture == "llama" && heads != keyHeads));
-        values = [.. file.Tensors.Where(tensor => Is(tensor, "attn_v.weight")).Select(tensor => tensor.Name).OrderBy(Block)];
+        values = [.. file.Tensors.Where(IsValues).Select(tensor => tensor.Name).OrderBy(Block)];
     }
 
     private string Architecture => file.Find("general.architecture")?.AsText() ?? string.Empty;
@@ -40,7 +40,7 @@ internal sealed class MixtureRules
     /// The type of each tensor of a file, in file order, and the type that the mixture requests. They differ if the blocks of the requested type do not
     /// divide the tensor's rows.
     /// </summary>
-    /// <param name="file">A dense model of the Llama family.</param>
+    /// <param name="file">A dense decoder.</param>
     /// <param name="mixture">The mixture.</param>
     /// <param name="pure">Whether all matrices get the mixture's main type.</param>
     /// <param name="hasImportance">Whether an importance matrix is used.</param>
@@ -74,7 +74,7 @@ internal sealed class MixtureRules
             return main switch { GgufType.TQ1_0 or GgufType.TQ2_0 => GgufType.Q4_K, GgufType.MXFP4 => GgufType.Q8_0, _ => main };
         }
 
-        return Is(tensor, "attn_v.weight") ? OfValues(tensor, main)
+        return IsValues(tensor) ? OfValues(tensor, main)
             : Is(tensor, "attn_output.weight") ? OfAttentionOutput(main)
             : Is(tensor, "ffn_down") ? OfDown(Block(tensor.Name), main)
             : main;
@@ -140,6 +140,9 @@ internal sealed class MixtureRules
         };
         return tensor.Columns % other.BlockSize() == 0 ? other : GgufType.F16;
     }
+
+    /// <summary>Whether a matrix yields the values of attention, alone or with queries and keys.</summary>
+    private static bool IsValues(GgufEntry tensor) => Is(tensor, "attn_v.weight") || Is(tensor, "attn_qkv.weight");
 
     private static bool Is(GgufEntry tensor, string part) => tensor.Name.Contains(part, StringComparison.Ordinal);
 

@@ -1,6 +1,35 @@
-using Nibble.Formats.Gguf;
-
 namespace Nibble.Models.Decoders;
+
+/// <summary>A number in a file's metadata.</summary>
+/// <param name="Name">The key, without the architecture's prefix.</param>
+/// <param name="Value">The number.</param>
+/// <param name="IsWhole">Whether it is stored as a whole number; otherwise as binary32.</param>
+internal readonly record struct GgufKey(string Name, double Value, bool IsWhole)
+{
+    /// <summary>A number.</summary>
+    public GgufKey(string name, double value)
+        : this(name, value, IsWhole: false)
+    {
+    }
+
+    /// <summary>A whole number.</summary>
+    public GgufKey(string name, int value)
+        : this(name, value, IsWhole: true)
+    {
+    }
+}
+
+/// <summary>The numbers in a file's metadata.</summary>
+internal interface IGgufKeys
+{
+    /// <summary>A number, by its key without the architecture's prefix; null if it is missing.</summary>
+    /// <exception cref="NibbleException">It is not a number above 0.</exception>
+    double? Number(string name);
+
+    /// <summary>A whole number; null if it is missing.</summary>
+    /// <exception cref="NibbleException">It is not a whole number above 0.</exception>
+    int? Count(string name);
+}
 
 /// <summary>How llama.cpp stores a model, and what it cannot compute.</summary>
 /// <remarks>ggml-org/llama.cpp, <c>convert_hf_to_gguf.py</c> and <c>src/models</c>.</remarks>
@@ -32,7 +61,7 @@ internal sealed record GgufArchitecture(string Name)
     public bool AlwaysTied { get; init; }
 
     /// <summary>Keys of the architecture's own, without the prefix.</summary>
-    public IReadOnlyList<KeyValuePair<string, GgufValue>> Keys { get; init; } = [];
+    public IReadOnlyList<GgufKey> Keys { get; init; } = [];
 
     /// <summary>What else of a model the architecture cannot compute, as in "a model with ..."; null for nothing.</summary>
     public string? Fault { get; init; }

@@ -1,4 +1,4 @@
-using Nibble.Formats.Gguf;
+using System.Text.Json;
 
 namespace Nibble.Models.Decoders.Families;
 
@@ -16,6 +16,16 @@ internal abstract class DecoderFamily : IModelFamily
     /// <summary>Whether <c>attention_bias</c> and <c>mlp_bias</c> give every layer of a block a bias.</summary>
     public virtual bool CanHaveBiases(string modelType) => false;
 
+    /// <summary>The llama.cpp architectures of all families.</summary>
+    public static IReadOnlyList<string> Architectures { get; } =
+        ["llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "granite"];
+
+    /// <summary>Whether files may rotate only part of a head.</summary>
+    public virtual bool CanRotatePart => false;
+
+    /// <summary>The class that transformers has for a type.</summary>
+    public abstract string ClassOf(string modelType);
+
     /// <summary>The family of a type; null if there is none.</summary>
     public static DecoderFamily? Find(string modelType) => All.FirstOrDefault(family => family.ModelTypes.Contains(modelType));
 
@@ -29,16 +39,21 @@ internal abstract class DecoderFamily : IModelFamily
     /// <summary>How llama.cpp stores a model.</summary>
     public abstract GgufArchitecture Gguf(DecoderConfig config);
 
+    /// <summary>The <c>model_type</c> of a file with one of this family's llama.cpp architectures; null for another architecture.</summary>
+    /// <param name="architecture">The architecture's name.</param>
+    /// <param name="file">The file's metadata.</param>
+    public abstract string? TypeOf(string architecture, IGgufKeys file);
+
+    /// <summary>Writes the keys of a configuration that only this family has, from a file's metadata.</summary>
+    /// <param name="json">The configuration, inside its object.</param>
+    /// <param name="file">The file's metadata.</param>
+    /// <param name="headSize">The width of a head.</param>
+    public virtual void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize) => json.WriteString("hidden_act", "silu");
+
     /// <inheritdoc/>
     public ModelDefinition Parse(string configJson, string source, ICollection<string>? unknown) => DecoderConfig.Parse(configJson, source, unknown);
 
     /// <summary>One rotary embedding for all layers, without windows.</summary>
     protected static Func<DecoderConfig, IReadOnlyList<DecoderLayer>> Uniform(DecoderReader reader, DecoderDefaults defaults) =>
         config => [new DecoderLayer(reader.Rotary(DecoderReader.Full, config.HeadSize, defaults))];
-
-    /// <summary>A number in a file's metadata.</summary>
-    protected static KeyValuePair<string, GgufValue> Key(string name, double value) => new(name, GgufValue.Of((float)value));
-
-    /// <summary>A whole number in a file's metadata.</summary>
-    protected static KeyValuePair<string, GgufValue> Key(string name, int value) => new(name, GgufValue.Of((uint)value));
 }

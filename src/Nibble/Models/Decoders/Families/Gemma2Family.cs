@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Models.Decoders.Families;
 
 /// <summary>Gemma 2 (Gemma Team 2024): windows in every other layer, norms on both sides, and caps of scores and logits.</summary>
@@ -5,15 +7,23 @@ namespace Nibble.Models.Decoders.Families;
 internal sealed class Gemma2Family : DecoderFamily
 {
     private const int LayersOf27B = 46;
+    private const int DefaultWindow = 4096;
+    private const double DefaultScoreCap = 50;
+    private const double DefaultLogitCap = 30;
+    private const string Window = "attention.sliding_window";
+    private const string ScoreCap = "attn_logit_softcapping";
+    private const string LogitCap = "final_logit_softcapping";
 
     public override IReadOnlyList<string> ModelTypes => ["gemma2"];
+
+    public override string ClassOf(string modelType) => "Gemma2ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
     {
         reader.RequireActivation("hidden_act", "gelu_pytorch_tanh");
         reader.RequireActivation("hidden_activation", "gelu_pytorch_tanh");
         var defaults = new DecoderDefaults { Positions = 8192, TiedHead = true, HeadSize = 256 };
-        var window = reader.Config.Positive("sliding_window", 4096);
+        var window = reader.Config.Positive("sliding_window", DefaultWindow);
         var read = reader.Read(defaults, read =>
         {
             DecoderLayer Of(string kind) =>
@@ -24,8 +34,8 @@ internal sealed class Gemma2Family : DecoderFamily
         {
             Norms = DecoderNorms.OfBoth,
             AttentionScale = 1 / Math.Sqrt(reader.Config.PositiveNumber("query_pre_attn_scalar", 256)),
-            AttentionCap = reader.Optional("attn_logit_softcapping", 50),
-            LogitCap = reader.Optional("final_logit_softcapping", 30),
+            AttentionCap = reader.Optional(ScoreCap, DefaultScoreCap),
+            LogitCap = reader.Optional(LogitCap, DefaultLogitCap),
         };
     }
 
@@ -34,13 +44,24 @@ internal sealed class Gemma2Family : DecoderFamily
         AlwaysTied = true,
         Keys =
         [
-            Key("attention.sliding_window", config.LayerPattern.Select(layer => layer.Window).OfType<int>().FirstOrDefault(config.MaxPositions)),
-            Key("attn_logit_softcapping", config.AttentionCap ?? 0),
-            Key("final_logit_softcapping", config.LogitCap ?? 0),
+            new GgufKey(Window, config.LayerPattern.Select(layer => layer.Window).OfType<int>().FirstOrDefault(config.MaxPositions)),
+            new GgufKey(ScoreCap, config.AttentionCap ?? 0),
+            new GgufKey(LogitCap, config.LogitCap ?? 0),
         ],
         Fault = WindowFault(config, 2) ?? ScaleFault(config, LayersOf27B)
-            ?? (config.LogitCap is null || config.AttentionCap is null ? "no caps of scores or logits (attn_logit_softcapping, final_logit_softcapping)" : null),
+            ?? (config.LogitCap is null || config.AttentionCap is null ? $"no caps of scores or logits ({ScoreCap}, {LogitCap})" : null),
     };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture == "gemma2" ? "gemma2" : null;
+
+    public override void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize)
+    {
+        GemmaFamily.WriteActivation(json);
+        json.WriteNumber("sliding_window", file.Count(Window) ?? DefaultWindow);
+        json.WriteNumber("query_pre_attn_scalar", Scalar(file, headSize, LayersOf27B));
+        json.WriteNumber(ScoreCap, file.Number(ScoreCap) ?? DefaultScoreCap);
+        json.WriteNumber(LogitCap, file.Number(LogitCap) ?? DefaultLogitCap);
+    }
 
     /// <summary>Why llama.cpp, which has the pattern of windows in its code, computes others than a model's; null if it does not.</summary>
     /// <param name="config">The model.</param>
@@ -52,7 +73,13 @@ internal sealed class Gemma2Family : DecoderFamily
     /// <summary>Why llama.cpp, which derives the factor of scores from the number of layers, computes another than a model's; null if it does not.</summary>
     internal static string? ScaleFault(DecoderConfig config, int layersOf27B)
     {
-        var scalar = config.Layers == layersOf27B ? config.HiddenSize / config.Heads : config.HeadSize;
+        var scalar = Scalar(config.Layers, config.HiddenSize, config.Heads, config.HeadSize, layersOf27B);
         return config.AttentionScale == 1 / Math.Sqrt(scalar) ? null : $"a query_pre_attn_scalar other than {scalar}";
     }
+
+    /// <summary>The <c>query_pre_attn_scalar</c> that llama.cpp computes with.</summary>
+    internal static int Scalar(IGgufKeys file, int headSize, int layersOf27B) => Scalar(
+        file.Count("block_count") ?? 0, file.Count("embedding_length") ?? 0, file.Count("attention.head_count") ?? 1, headSize, layersOf27B);
+
+    private static int Scalar(int layers, int hidden, int heads, int headSize, int layersOf27B) => layers == layersOf27B ? hidden / heads : headSize;
 }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Models.Decoders.Families;
 
 /// <summary>The text models of Gemma 3 (Gemma Team 2025): five layers of six have a window, with rotary frequencies of their own.</summary>
@@ -5,9 +7,12 @@ namespace Nibble.Models.Decoders.Families;
 internal sealed class Gemma3Family : DecoderFamily
 {
     private const int LayersOf27B = 62;
+    private const string Window = "attention.sliding_window";
     private const double LocalBase = 10000;
 
     public override IReadOnlyList<string> ModelTypes => ["gemma3_text"];
+
+    public override string ClassOf(string modelType) => "Gemma3ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
     {
@@ -30,7 +35,7 @@ internal sealed class Gemma3Family : DecoderFamily
         {
             // Only newer files have rotary parameters for each kind of layer.
             var own = config.Object("rope_parameters") is { } parameters
-                && parameters.Unread.Any(property => property.Value.ValueKind == System.Text.Json.JsonValueKind.Object);
+                && parameters.Unread.Any(property => property.Value.ValueKind == JsonValueKind.Object);
             var full = new DecoderLayer(reader.Rotary(DecoderReader.Full, read.HeadSize, defaults));
             var local = new DecoderLayer(
                 own ? reader.Rotary(DecoderReader.Sliding, read.HeadSize, defaults with { RotaryBase = localBase })
@@ -54,11 +59,21 @@ internal sealed class Gemma3Family : DecoderFamily
         AlwaysTied = true,
         Keys =
         [
-            Key("attention.sliding_window", config.LayerPattern.Select(layer => layer.Window).OfType<int>().FirstOrDefault(config.MaxPositions)),
+            new GgufKey(Window, config.LayerPattern.Select(layer => layer.Window).OfType<int>().FirstOrDefault(config.MaxPositions)),
         ],
         Fault = Gemma2Family.WindowFault(config, 6) ?? Gemma2Family.ScaleFault(config, LayersOf27B)
             ?? (config.LogitCap is not null || config.AttentionCap is not null ? "caps of scores or logits" : null)
             ?? (config.LayerPattern.Any(layer => layer.Window is not null && (layer.Rotary!.Base != LocalBase || layer.Rotary.Scaling is not null))
                 ? $"rotary frequencies of windows other than those of the base {LocalBase}" : null),
     };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture == "gemma3" ? "gemma3_text" : null;
+
+    public override void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize)
+    {
+        GemmaFamily.WriteActivation(json);
+        json.WriteNumber("sliding_window", file.Count(Window)
+            ?? throw new NibbleException($"the metadata has no gemma3.{Window}, expected the window of most layers"));
+        json.WriteNumber("query_pre_attn_scalar", Gemma2Family.Scalar(file, headSize, LayersOf27B));
+    }
 }

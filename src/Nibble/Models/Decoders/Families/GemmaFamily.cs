@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Models.Decoders.Families;
 
 /// <summary>Gemma (Gemma Team 2024), the first version.</summary>
@@ -5,6 +7,8 @@ namespace Nibble.Models.Decoders.Families;
 internal sealed class GemmaFamily : DecoderFamily
 {
     public override IReadOnlyList<string> ModelTypes => ["gemma"];
+
+    public override string ClassOf(string modelType) => "GemmaForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
     {
@@ -16,6 +20,13 @@ internal sealed class GemmaFamily : DecoderFamily
     }
 
     public override GgufArchitecture Gguf(DecoderConfig config) => new("gemma") { AlwaysTied = true };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture == "gemma" ? "gemma" : null;
+
+    public override void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize) => WriteActivation(json);
+
+    /// <summary>Writes the activation of all Gemma models.</summary>
+    internal static void WriteActivation(Utf8JsonWriter json) => json.WriteString("hidden_activation", "gelu_pytorch_tanh");
 
     /// <summary>What all Gemma models have.</summary>
     internal static DecoderConfig Common(DecoderReader reader, DecoderConfig read)

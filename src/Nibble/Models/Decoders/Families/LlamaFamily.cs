@@ -10,6 +10,9 @@ internal sealed class LlamaFamily : DecoderFamily
 
     public override bool CanHaveBiases(string modelType) => modelType == "llama";
 
+    public override string ClassOf(string modelType) =>
+        modelType switch { "qwen2" => "Qwen2ForCausalLM", "qwen3" => "Qwen3ForCausalLM", "mistral" => "MistralForCausalLM", _ => "LlamaForCausalLM" };
+
     public override DecoderConfig Read(DecoderReader reader)
     {
         var (config, type) = (reader.Config, reader.Type);
@@ -36,6 +39,8 @@ internal sealed class LlamaFamily : DecoderFamily
         "qwen3" => new("qwen3"),
         _ => new("llama") { ReordersHeads = true, QueryKeyValueBias = true, OutputBias = true, FeedForwardBias = true, RotaryFactors = true },
     };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture is "llama" or "qwen2" or "qwen3" ? architecture : null;
 
     // If the window is absent, it is 4096 in the families that have one. Null means no window.
     private static int? Window(ConfigReader config, string type)

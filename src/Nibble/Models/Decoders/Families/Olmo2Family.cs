@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Models.Decoders.Families;
 
 /// <summary>OLMo 2 and OLMo 3 (OLMo Team 2024, 2025): norms of outputs, and of all queries and keys together; OLMo 3 has windows.</summary>
@@ -5,8 +7,11 @@ namespace Nibble.Models.Decoders.Families;
 internal sealed class Olmo2Family : DecoderFamily
 {
     private const int Period = 4;
+    private const string Window = "attention.sliding_window";
 
     public override IReadOnlyList<string> ModelTypes => ["olmo2", "olmo3"];
+
+    public override string ClassOf(string modelType) => modelType == "olmo3" ? "Olmo3ForCausalLM" : "Olmo2ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
     {
@@ -26,9 +31,21 @@ internal sealed class Olmo2Family : DecoderFamily
     public override GgufArchitecture Gguf(DecoderConfig config) => new("olmo2")
     {
         HeadsAreWholeWidth = true,
-        Keys = config.LayerPattern.Select(layer => layer.Window).OfType<int>().Take(1).Select(window => Key("attention.sliding_window", window)).ToList(),
+        Keys = [.. config.LayerPattern.Select(layer => layer.Window).OfType<int>().Take(1).Select(window => new GgufKey(Window, window))],
         Fault = config.TiedHead ? "a tied head (tie_word_embeddings)" : config.ModelType == "olmo3" ? Gemma2Family.WindowFault(config, Period) : null,
     };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) =>
+        architecture != "olmo2" ? null : file.Count(Window) is null ? "olmo2" : "olmo3";
+
+    public override void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize)
+    {
+        base.WriteKeys(json, file, headSize);
+        if (file.Count(Window) is { } window)
+        {
+            json.WriteNumber("sliding_window", window);
+        }
+    }
 
     /// <summary>Layers with a window do not stretch their frequencies.</summary>
     private static IReadOnlyList<DecoderLayer> Layers(DecoderReader reader, DecoderConfig read, DecoderDefaults defaults)

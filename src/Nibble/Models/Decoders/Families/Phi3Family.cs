@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Models.Decoders.Families;
 
 /// <summary>Phi-3, Phi-3.5 and Phi-4 (Abdin et al. 2024): queries, keys and values are one matrix, as are gate and up projection.</summary>
@@ -5,6 +7,10 @@ namespace Nibble.Models.Decoders.Families;
 internal sealed class Phi3Family : DecoderFamily
 {
     public override IReadOnlyList<string> ModelTypes => ["phi3"];
+
+    public override bool CanRotatePart => true;
+
+    public override string ClassOf(string modelType) => "Phi3ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
     {
@@ -19,4 +25,15 @@ internal sealed class Phi3Family : DecoderFamily
     }
 
     public override GgufArchitecture Gguf(DecoderConfig config) => new("phi3") { HeadsAreWholeWidth = true, LongRope = true };
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture == "phi3" ? "phi3" : null;
+
+    public override void WriteKeys(Utf8JsonWriter json, IGgufKeys file, int headSize)
+    {
+        base.WriteKeys(json, file, headSize);
+        if (file.Count("rope.dimension_count") is { } channels && channels != headSize)
+        {
+            json.WriteNumber("partial_rotary_factor", channels / (double)headSize);
+        }
+    }
 }

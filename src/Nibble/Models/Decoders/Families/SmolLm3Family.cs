@@ -10,6 +10,8 @@ internal sealed class SmolLm3Family : DecoderFamily
 
     public override bool CanHaveBiases(string modelType) => true;
 
+    public override string ClassOf(string modelType) => "SmolLM3ForCausalLM";
+
     public override DecoderConfig Read(DecoderReader reader)
     {
         var config = reader.Config;
@@ -53,4 +55,6 @@ internal sealed class SmolLm3Family : DecoderFamily
             ? [.. listed.Select(number => new DecoderLayer(number == 1 ? rotary : null))]
             : throw reader.Config.Wrong(Key, reader.Config.Get(Key)!.Value, $"0 or 1 for each of the {read.Layers} layers");
     }
+
+    public override string? TypeOf(string architecture, IGgufKeys file) => architecture == "smollm3" ? "smollm3" : null;
 }
