@@ -44,6 +44,9 @@ internal sealed class DecoderReader(ConfigReader config)
     /// <summary>The kind of layers whose attention has a window.</summary>
     public const string Sliding = "sliding_attention";
 
+    /// <summary>The values of <c>rope_type</c>.</summary>
+    public static IReadOnlyList<string> RotaryTypes { get; } = ["default", "dynamic", "linear", "llama3", "longrope", "yarn"];
+
     /// <summary>The configuration.</summary>
     public ConfigReader Config => config;
 
@@ -217,7 +220,7 @@ internal sealed class DecoderReader(ConfigReader config)
                 return LongRope(rotary, channels / 2, positions);
             default:
                 throw new NibbleException(
-                    $"{rotary.Source}: rotary scaling of type '{kind}' is not supported; supported: default, dynamic, linear, llama3, longrope, yarn");
+                    $"{rotary.Source}: rotary scaling of type '{kind}' is not supported; supported: {string.Join(", ", RotaryTypes)}");
         }
     }
 

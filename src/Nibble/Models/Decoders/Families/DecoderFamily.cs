@@ -13,6 +13,9 @@ internal abstract class DecoderFamily : IModelFamily
     /// <inheritdoc/>
     public abstract IReadOnlyList<string> ModelTypes { get; }
 
+    /// <summary>The names of the models of a type, for documents.</summary>
+    public abstract string NameOf(string modelType);
+
     /// <summary>Whether <c>attention_bias</c> and <c>mlp_bias</c> give every layer of a block a bias.</summary>
     public virtual bool CanHaveBiases(string modelType) => false;
 

@@ -16,6 +16,8 @@ internal sealed class Gemma2Family : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["gemma2"];
 
+    public override string NameOf(string modelType) => "Gemma 2";
+
     public override string ClassOf(string modelType) => "Gemma2ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)

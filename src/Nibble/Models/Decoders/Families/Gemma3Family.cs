@@ -12,6 +12,8 @@ internal sealed class Gemma3Family : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["gemma3_text"];
 
+    public override string NameOf(string modelType) => "Gemma 3 (text models)";
+
     public override string ClassOf(string modelType) => "Gemma3ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)
@@ -62,6 +64,7 @@ internal sealed class Gemma3Family : DecoderFamily
             new GgufKey(Window, config.LayerPattern.Select(layer => layer.Window).OfType<int>().FirstOrDefault(config.MaxPositions)),
         ],
         Fault = Gemma2Family.WindowFault(config, 6) ?? Gemma2Family.ScaleFault(config, LayersOf27B)
+            ?? (config.Rotary?.Scaling is YarnScaling ? "rotary scaling of type yarn" : null)
             ?? (config.LogitCap is not null || config.AttentionCap is not null ? "caps of scores or logits" : null)
             ?? (config.LayerPattern.Any(layer => layer.Window is not null && (layer.Rotary!.Base != LocalBase || layer.Rotary.Scaling is not null))
                 ? $"rotary frequencies of windows other than those of the base {LocalBase}" : null),

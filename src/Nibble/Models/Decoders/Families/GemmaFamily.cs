@@ -8,6 +8,8 @@ internal sealed class GemmaFamily : DecoderFamily
 {
     public override IReadOnlyList<string> ModelTypes => ["gemma"];
 
+    public override string NameOf(string modelType) => "Gemma";
+
     public override string ClassOf(string modelType) => "GemmaForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)

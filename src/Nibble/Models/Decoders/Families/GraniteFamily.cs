@@ -16,6 +16,8 @@ internal sealed class GraniteFamily : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["granite"];
 
+    public override string NameOf(string modelType) => "Granite 3 (dense models)";
+
     public override bool CanHaveBiases(string modelType) => true;
 
     public override string ClassOf(string modelType) => "GraniteForCausalLM";

@@ -8,6 +8,14 @@ internal sealed class LlamaFamily : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["llama", "mistral", "qwen2", "qwen3"];
 
+    public override string NameOf(string modelType) => modelType switch
+    {
+        "mistral" => "Mistral, Mistral Nemo",
+        "qwen2" => "Qwen2, Qwen2.5, R1-Distill-Qwen",
+        "qwen3" => "Qwen3",
+        _ => "Llama, TinyLlama, SmolLM2, Yi, R1-Distill-Llama",
+    };
+
     public override bool CanHaveBiases(string modelType) => modelType == "llama";
 
     public override string ClassOf(string modelType) =>

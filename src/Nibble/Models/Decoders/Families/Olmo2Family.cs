@@ -11,6 +11,8 @@ internal sealed class Olmo2Family : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["olmo2", "olmo3"];
 
+    public override string NameOf(string modelType) => modelType == "olmo3" ? "OLMo 3" : "OLMo 2";
+
     public override string ClassOf(string modelType) => modelType == "olmo3" ? "Olmo3ForCausalLM" : "Olmo2ForCausalLM";
 
     public override DecoderConfig Read(DecoderReader reader)

@@ -8,6 +8,8 @@ internal sealed class Phi3Family : DecoderFamily
 {
     public override IReadOnlyList<string> ModelTypes => ["phi3"];
 
+    public override string NameOf(string modelType) => "Phi-3, Phi-3.5, Phi-4";
+
     public override bool CanRotatePart => true;
 
     public override string ClassOf(string modelType) => "Phi3ForCausalLM";

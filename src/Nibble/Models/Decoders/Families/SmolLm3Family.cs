@@ -8,6 +8,8 @@ internal sealed class SmolLm3Family : DecoderFamily
 
     public override IReadOnlyList<string> ModelTypes => ["smollm3"];
 
+    public override string NameOf(string modelType) => "SmolLM3";
+
     public override bool CanHaveBiases(string modelType) => true;
 
     public override string ClassOf(string modelType) => "SmolLM3ForCausalLM";
