@@ -45,7 +45,8 @@ internal sealed class MixedPrecision : IDisposable
     public IReadOnlyList<NodeSensitivity> Measure()
     {
         var nodes = quantizer.WeightedNodes();
-        var times = NodeTimes.Measure(model.Source, model.Path, samples[0], options, model.Folder);
+        var times = options.TimingLimit > TimeSpan.Zero ? NodeTimes.Measure(model.Source, model.Path, samples[0], options, model.Folder)
+            : new Dictionary<string, double>();
         var measured = new List<NodeSensitivity>();
         foreach (var (name, type) in nodes)
         {

@@ -82,6 +82,10 @@ public sealed record OnnxQuantizationOptions
     public bool AllowSaturation { get; init; }
 
     /// <summary>The wall-clock time of the comparison of speeds. Default: 2 seconds.</summary>
+    /// <remarks>
+    /// Times of nodes also decide which of two sensitive nodes returns to float first (<see cref="MaxLoss"/>), and times differ between runs. With zero
+    /// they decide nothing, and the same input gives the same bytes.
+    /// </remarks>
     public TimeSpan TimingLimit { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>What the calibration data is, for the metadata of the file. Default: unnamed.</summary>

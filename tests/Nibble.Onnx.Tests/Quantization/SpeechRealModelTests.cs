@@ -34,7 +34,7 @@ public sealed class SpeechRealModelTests : IDisposable
             new OnnxQuantizationOptions
             {
                 Mode = OnnxMode.Static,
-                MaxLoss = 0.1,
+                MaxLoss = 0.05,
                 TimingLimit = TimeSpan.Zero,
                 States = [("state", "stateN")],
                 Shapes = new Dictionary<string, IReadOnlyList<long>> { ["state"] = [2, 1, 128] },
