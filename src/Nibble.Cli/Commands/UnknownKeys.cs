@@ -3,7 +3,7 @@ using Nibble.Models;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Warns about unknown keys in a model's configuration.</summary>
+/// <summary>Warns about unknown keys in a model's configuration, and about parts of it that are left out.</summary>
 internal static class UnknownKeys
 {
     /// <summary>Warns about them for every model folder on a command line.</summary>
@@ -20,15 +20,16 @@ internal static class UnknownKeys
         }
     }
 
-    /// <summary>A sentence about the unknown keys of a folder; null if there are none.</summary>
+    /// <summary>A sentence about the unknown keys of a folder, and about parts of its model that are left out; null if there are none.</summary>
     public static string? In(string folder)
     {
         var path = Path.Combine(folder, Checkpoint.ConfigName);
         try
         {
             var keys = ConfigKeys.Unknown(Checkpoint.ReadConfig(path), path);
-            return keys.Count == 0 ? null : $"{path}: ignored the unknown keys {string.Join(", ", keys)}; if they change what the model "
+            var ignored = keys.Count == 0 ? null : $"{path}: ignored the unknown keys {string.Join(", ", keys)}; if they change what the model "
                 + "computes, the results do not reflect that";
+            return string.Join(". ", ((string?[])[TextPart.Omitted(folder), ignored]).OfType<string>()) is { Length: > 0 } sentences ? sentences : null;
         }
         catch (NibbleException)
         {

@@ -24,19 +24,22 @@ public sealed class Checkpoint : IDisposable
     private readonly SortedDictionary<string, SafetensorsFile> byTensor;
     private readonly IReadOnlyDictionary<string, string> storedNames;
 
-    private Checkpoint(string folder, string configJson, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
+    private Checkpoint(
+        string folder, string configJson, bool isPart, Dictionary<string, SafetensorsFile> files, SortedDictionary<string, SafetensorsFile> byTensor)
     {
         Folder = folder;
         ConfigJson = configJson;
         this.files = files;
         using var config = JsonDocument.Parse(configJson);
-        storedNames = BaseModel.FullNames(config.RootElement, byTensor.Keys);
+        storedNames = isPart ? TextPart.Names(byTensor.Keys) : BaseModel.FullNames(config.RootElement, byTensor.Keys);
         this.byTensor = byTensor;
-        foreach (var (name, stored) in storedNames)
+        var renamed = storedNames.Select(pair => (Name: pair.Key, File: byTensor[pair.Value])).ToList();
+        foreach (var stored in isPart ? [.. byTensor.Keys] : storedNames.Values)
         {
-            byTensor.Remove(stored, out var file);
-            byTensor.Add(name, file!);
+            byTensor.Remove(stored);
         }
+
+        renamed.ForEach(tensor => byTensor.Add(tensor.Name, tensor.File));
 
         TensorNames = [.. byTensor.Keys];
     }
@@ -44,7 +47,7 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The checkpoint's folder.</summary>
     public string Folder { get; }
 
-    /// <summary>The text of <c>config.json</c>, a JSON object.</summary>
+    /// <summary>The text of <c>config.json</c>, a JSON object; of a model with a vision tower or other parts, that of its language model.</summary>
     public string ConfigJson { get; }
 
     /// <summary>The names of all tensors, in ordinal order. If a base model was saved without its head, the names include the prefix that they have with
@@ -85,7 +88,7 @@ public sealed class Checkpoint : IDisposable
             (weights, index) = anyName ? OnlyFile(folder) : throw MissingWeights(folder);
         }
 
-        var configJson = ReadConfig(Path.Combine(folder, ConfigName));
+        var (configJson, isPart) = ReadTextConfig(Path.Combine(folder, ConfigName));
         var files = new Dictionary<string, SafetensorsFile>(StringComparer.Ordinal);
         try
         {
@@ -104,7 +107,7 @@ public sealed class Checkpoint : IDisposable
                 OpenShards(folder, index, files, byTensor);
             }
 
-            return new Checkpoint(folder, configJson, files, byTensor);
+            return new Checkpoint(folder, configJson, isPart, files, byTensor);
         }
         catch
         {
@@ -133,12 +136,14 @@ public sealed class Checkpoint : IDisposable
         });
     }
 
-    /// <summary>Reads the text of a checkpoint's <c>config.json</c>, a JSON object.</summary>
+    /// <summary>Reads the text of a checkpoint's <c>config.json</c>, a JSON object; of a model with other parts, that of its language model.</summary>
     /// <exception cref="NibbleException">The file is missing or is not a JSON object.</exception>
-    public static string ReadConfig(string path)
+    public static string ReadConfig(string path) => ReadTextConfig(path).Json;
+
+    private static (string Json, bool IsPart) ReadTextConfig(string path)
     {
         using var document = JsonFile.ReadObject(path);
-        return document.RootElement.GetRawText();
+        return TextPart.ConfigOf(document.RootElement) is { } text ? (text, true) : (document.RootElement.GetRawText(), false);
     }
 
     /// <summary>Throws if a checkpoint of a known family lacks the head of the family's supported task.</summary>

@@ -67,7 +67,7 @@ internal sealed record GenerationConfig(bool? Samples, double? Temperature, doub
             return null;
         }
 
-        using var document = JsonFile.ReadObject(path);
+        using var document = name == Checkpoint.ConfigName ? JsonDocument.Parse(Checkpoint.ReadConfig(path)) : JsonFile.ReadObject(path);
         if (new Node(path, string.Empty, document.RootElement).Find("eos_token_id") is not { } found)
         {
             return null;

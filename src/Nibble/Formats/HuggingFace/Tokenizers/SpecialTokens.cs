@@ -163,7 +163,7 @@ internal sealed record SpecialTokens(int? BosId, int? EosId, int? StartId, int? 
             return null;
         }
 
-        using var document = JsonFile.ReadObject(path);
+        using var document = name == Checkpoint.ConfigName ? JsonDocument.Parse(Checkpoint.ReadConfig(path)) : JsonFile.ReadObject(path);
         return new Node(path, string.Empty, document.RootElement.Clone());
     }
 }
