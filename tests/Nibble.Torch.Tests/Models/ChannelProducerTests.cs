@@ -58,6 +58,33 @@ public sealed class ChannelProducerTests : IDisposable
         }
     }
 
+    /// <summary>Norms that add one, norms of outputs, and rows of fused projections.</summary>
+    [Theory]
+    [InlineData("gemma", 4)]
+    [InlineData("gemma3", 4)]
+    [InlineData("olmo2", 2)]
+    [InlineData("phi3", 4)]
+    [InlineData("granite", 4)]
+    public void FoldChangesNoOutputOfAnotherFamily(string name, int producers)
+    {
+        using var loaded = LoadedModel.Open(ReferenceDecoder.Load(name).Write(folder.File("reference")));
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var block = loaded.Llama().Blocks[0];
+        var x = Random(4, 2, 10, loaded.Definition.HiddenSize);
+        var expected = block.forward(x);
+        var stages = new QuantizationUnit(block, string.Empty).Stages.Where(stage => stage.Producer is not null).ToList();
+        Assert.Equal(producers, stages.Count);
+        foreach (var stage in stages)
+        {
+            var wished = stage.Producer!.Tie(Random(5, stage.Linears[0].Value.InFeatures).exp(), (columns, axis) => columns.mean([axis]));
+            var before = stage.Linears[0].Value.Weight.clone();
+            StageScaling.Fold(stage, stage.Producer.Realize(wished, ElementType.F32), ElementType.F32);
+            Assert.Equal(0, ((block.forward(x) - expected).abs().max() / expected.abs().max()).item<float>(), 1e-5);
+            Assert.False(allclose(before, stage.Linears[0].Value.Weight, 1e-2));
+        }
+    }
+
     [Fact]
     public void FactorsAreSharedByQueryHeadsOfOneKeyValueHead()
     {

@@ -48,6 +48,35 @@ public sealed class DecoderRotationTests : IDisposable
         Assert.Equal(0, (rotated.forward(tokens) - expected).abs().max().item<float>(), 1e-4);
     }
 
+    /// <summary>Families whose blocks normalize only inputs, with norms that add one, factors and fused projections.</summary>
+    [Theory]
+    [InlineData("gemma")]
+    [InlineData("granite")]
+    [InlineData("phi3-longrope")]
+    [InlineData("smollm3-list")]
+    public void RotatedModelOfAnotherFamilyComputesTheSame(string name)
+    {
+        using var source = LoadedModel.Open(ReferenceDecoder.Load(name).Write(folder.File("reference")));
+        using var rotated = RotatedLlama.Of(source, seed: 3);
+        using var guard = no_grad();
+        using var scope = NewDisposeScope();
+        var tokens = tensor(Tokens, 1, Tokens.Length);
+        Assert.Equal(0, (rotated.forward(tokens) - source.Llama().forward(tokens)).abs().max().item<float>(), 1e-4);
+        Assert.All(rotated.Linears.Zip(source.Llama().Linears),
+            pair => Assert.True((pair.First.Value.Weight - pair.Second.Value.Weight).abs().max().item<float>() > 0.1));
+    }
+
+    /// <summary>A norm between a layer and the residual stream does not commute with a rotation.</summary>
+    [Theory]
+    [InlineData("gemma2")]
+    [InlineData("olmo2")]
+    public void FamiliesWithNormsOfOutputsAreNotRotated(string name)
+    {
+        using var parts = ModuleFamilies.Of(DecoderConfig.Parse(ReferenceDecoder.Load(name).ConfigJson, name))
+            .CreateParts(DecoderConfig.Parse(ReferenceDecoder.Load(name).ConfigJson, name));
+        Assert.Null(parts.CreateRotation(1));
+    }
+
     [Fact]
     public void SeedsDrawTheSigns()
     {
@@ -107,6 +136,7 @@ internal static class RotatedLlama
         using var scope = NewDisposeScope();
         var from = source.Llama().named_parameters().ToDictionary(item => item.name, item => (Tensor)item.parameter);
         var embedding = from["model.embed_tokens.weight"];
+        var ones = config.NormsAddOne ? 1 : 0;
         foreach (var (name, parameter) in model.named_parameters())
         {
             switch (name)
@@ -115,10 +145,10 @@ internal static class RotatedLlama
                     parameter.copy_(rotation.RotateEmbedding(embedding));
                     break;
                 case "lm_head.weight":
-                    parameter.copy_(rotation.RotateHead(from.GetValueOrDefault(name, embedding), from["model.norm.weight"]));
+                    parameter.copy_(rotation.RotateHead(from.GetValueOrDefault(name, embedding), from["model.norm.weight"] + ones));
                     break;
                 case "model.norm.weight":
-                    parameter.fill_(1);
+                    parameter.fill_(1 - ones);
                     break;
                 default:
                     parameter.copy_(from[name]);
