@@ -22,7 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 lscpu | grep 'Model name' || true
 uptime
-"$bench" synthetic-llama "$work/model" "$tokenizer" 8
+"$bench" synthetic-decoder tinyllama "$work/model" "$tokenizer" 8
 "$nibble" export "$work/model" --to gguf --type f16 -o "$work/f16.gguf" 2> /dev/null
 rm -rf "$work/model"
 for type in q8_0:7 q4_0:2 q4_k_m:15; do

@@ -19,7 +19,7 @@ model=${TMPDIR:-/tmp}/nibble-synthetic-llama
 dotnet build -c Release -v quiet "$root/benchmarks/Nibble.Benchmarks" >&2
 dotnet build -c Release -v quiet "$root/src/Nibble.Cli" >&2
 if [ ! -f "$model/model.safetensors" ]; then
-    "$root/benchmarks/Nibble.Benchmarks/bin/Release/net10.0/Nibble.Benchmarks" synthetic-llama "$model" "$tokenizer"
+    "$root/benchmarks/Nibble.Benchmarks/bin/Release/net10.0/Nibble.Benchmarks" synthetic-decoder tinyllama "$model" "$tokenizer"
 fi
 nibble=$root/src/Nibble.Cli/bin/Release/net10.0/nibble
 output=$(mktemp -d)/artifact

@@ -8,9 +8,9 @@ if (args is ["gptq", .. var rest])
     return;
 }
 
-if (args is ["synthetic-llama", .. var where])
+if (args is ["synthetic-decoder", .. var where])
 {
-    SyntheticLlama.Run(where);
+    SyntheticDecoder.Run(where);
     return;
 }
 

@@ -100,7 +100,7 @@ public sealed class ModelTensors : IDisposable
         used.Add(name);
         var tensor = source.Float(name) ?? throw new NibbleException($"{Place}: tensor '{name}' is missing, but a model with this config.json needs it");
         return tensor.Shape.SequenceEqual(shape.Select(size => (long)size))
-            ? new SourceTensor(name, tensor.Shape, tensor.StoredAs, () => Finite(tensor))
+            ? new SourceTensor(name, tensor.Shape, tensor.StoredAs, () => Finite(tensor), (start, values) => FinitePart(tensor, start, values))
             : throw new NibbleException(
                 $"{Place}: tensor '{name}' has shape [{string.Join(", ", tensor.Shape)}], expected [{string.Join(", ", shape)}] from config.json");
     }
@@ -122,6 +122,12 @@ public sealed class ModelTensors : IDisposable
         var values = tensor.Read();
         FiniteValues.Require(values, Place, tensor.Name, tensor.Shape);
         return values;
+    }
+
+    private void FinitePart(SourceTensor tensor, long start, Span<float> values)
+    {
+        tensor.ReadPart(start, values);
+        FiniteValues.Require(values, Place, tensor.Name, tensor.Shape, start);
     }
 
     /// <summary>Rejects a model with unused tensors, because it computes something else.</summary>

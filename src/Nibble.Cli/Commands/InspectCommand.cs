@@ -6,10 +6,11 @@ using Nibble.Artifacts;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Cli.Report;
+using Nibble.Export;
 using Nibble.Numerics;
 using Nibble.Models;
+using Nibble.Recipes;
 using Nibble.Torch.Models;
-using Nibble.Torch.Layers;
 using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
@@ -19,6 +20,8 @@ internal static class InspectCommand
 {
     private const double OutlierDeviations = 6;
     private const int GroupSize = 32;
+    private const int PartValues = 1 << 20;
+    private const string Head = "lm_head";
     private static readonly int[] Widths = [8, 4, 3, 2];
 
     public static Command Create(CommandHost host)
@@ -63,40 +66,35 @@ internal static class InspectCommand
     }
 
     /// <summary>Opens a model, with or without a head.</summary>
-    private static LoadedModel Open(string folder)
+    private static StoredModel Open(string folder)
     {
         try
         {
-            return LoadedModel.Open(folder);
+            return StoredModel.Open(folder);
         }
         catch (MissingHeadException)
         {
-            return LoadedModel.Open(folder, new TaskConfig(ModelTask.Embedding));
+            return StoredModel.Open(folder, new TaskConfig(ModelTask.Embedding));
         }
     }
 
-    private static InspectDocument Inspect(LoadedModel model)
+    private static InspectDocument Inspect(StoredModel model)
     {
-        var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name);
-        var layers = model.Model.Linears().Select(
-            linear => AsQuantized(Describe(linear.Key, linear.Value), quantized.GetValueOrDefault(linear.Key), model.Quantized?.Provenance.Method)).ToList();
+        var (layers, linearBytes) = (new List<InspectedLayer>(), 0L);
+        foreach (var layer in model.Definition.QuantizableLayers.Where(layer => layer.HasInput))
+        {
+            var (described, bytes) = Describe(model, layer);
+            layers.Add(described);
+            linearBytes += layer.Name == Head ? 0 : bytes;
+        }
+
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",
-            bits => model.Bytes - LinearBytes(model) + layers.Where(layer => layer.Name != "lm_head").Sum(layer => QuantizedBytes(layer, bits)));
+            bits => model.Bytes - linearBytes + layers.Where(layer => layer.Name != Head).Sum(layer => QuantizedBytes(layer, bits)));
         return new InspectDocument(
-            InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Model.ParameterCount(), linears, model.Bytes, layers, sizes);
-    }
-
-    /// <summary>Bytes on disk of the layers that presets quantize, whether float or already quantized.</summary>
-    private static long LinearBytes(LoadedModel model)
-    {
-        var quantized = (model.Quantized?.Layers ?? []).ToDictionary(layer => layer.Name, layer => layer.Weight.StoredBytes);
-        return model.Model.Linears()
-            .Where(linear => linear.Key != "lm_head")
-            .Sum(linear => quantized.TryGetValue(linear.Key, out var bytes)
-                ? bytes
-                : (long)linear.Value.InFeatures * linear.Value.OutFeatures * model.StoredAs[linear.Key + ".weight"].ByteSize());
+            InspectDocument.CurrentSchema, model.Name, model.Definition.ModelType, model.Definition.Tensors.Sum(tensor => tensor.Count), linears,
+            model.Bytes, layers, sizes);
     }
 
     private static long QuantizedBytes(InspectedLayer layer, int bits) =>
@@ -104,26 +102,63 @@ internal static class InspectCommand
             layer.Rows, layer.Columns,
             new QuantizationScheme(bits, symmetric: false, Granularity.Group(GroupSize)) { ScalePrecision = ScalePrecision.Float16 });
 
-    private static InspectedLayer Describe(string name, QuantizableLinear layer)
+    /// <summary>Describes a layer, float or quantized, and counts its bytes on disk.</summary>
+    private static (InspectedLayer Layer, long Bytes) Describe(StoredModel model, ModelLayer layer)
     {
-        var values = layer.Weight.data<float>().ToArray();
-        double sum = 0, squares = 0;
-        foreach (var value in values)
+        if (model.Layer(layer.Name) is { } quantized)
         {
-            sum += value;
-            squares += (double)value * value;
+            var values = quantized.Weight.Dequantize();
+            var described = Describe(layer, (start, part) => values.AsSpan((int)start, part.Length).CopyTo(part));
+            return (AsQuantized(described, quantized, model.Method), quantized.Weight.StoredBytes);
         }
 
-        var mean = sum / values.Length;
-        var deviation = Math.Sqrt(Math.Max(0, (squares / values.Length) - (mean * mean)));
-        var (min, max) = (values.Min(), values.Max());
-        var outliers = values.Count(value => Math.Abs(value - mean) > OutlierDeviations * deviation);
+        var tensor = layer.Name + ".weight";
+        return (Describe(layer, (start, part) => model.Read(tensor, start, part)), (long)layer.Rows * layer.Columns * model.StoredAs(tensor).ByteSize());
+    }
+
+    private static InspectedLayer Describe(ModelLayer layer, TensorReader read)
+    {
+        double sum = 0, squares = 0;
+        var (min, max) = (float.PositiveInfinity, float.NegativeInfinity);
+        ForEach(part =>
+        {
+            foreach (var value in part)
+            {
+                sum += value;
+                squares += (double)value * value;
+                (min, max) = (Math.Min(min, value), Math.Max(max, value));
+            }
+        });
+        var count = (long)layer.Rows * layer.Columns;
+        var mean = sum / count;
+        var deviation = Math.Sqrt(Math.Max(0, (squares / count) - (mean * mean)));
+        var outliers = 0L;
+        ForEach(part =>
+        {
+            foreach (var value in part)
+            {
+                outliers += Math.Abs(value - mean) > OutlierDeviations * deviation ? 1 : 0;
+            }
+        });
         var largest = deviation > 0 ? Math.Max(Math.Abs(min - mean), Math.Abs(max - mean)) / deviation : 0;
-        return new InspectedLayer(name, layer.OutFeatures, layer.InFeatures, min, max, deviation, largest, (double)outliers / values.Length);
+        return new InspectedLayer(layer.Name, layer.Rows, layer.Columns, min, max, deviation, largest, (double)outliers / count);
+
+        // A layer can be larger than everything else of the command, so it is never in memory as a whole.
+        void ForEach(Action<ReadOnlySpan<float>> visit)
+        {
+            var all = (long)layer.Rows * layer.Columns;
+            var values = new float[Math.Min(all, PartValues)];
+            for (var start = 0L; start < all; start += values.Length)
+            {
+                var part = values.AsSpan(0, (int)Math.Min(values.Length, all - start));
+                read(start, part);
+                visit(part);
+            }
+        }
     }
 
     /// <summary>Adds a quantized layer's schemes and the method that produced its codes.</summary>
-    private static InspectedLayer AsQuantized(InspectedLayer layer, QuantizedLayer? quantized, string? method) => quantized is null ? layer : layer with
+    private static InspectedLayer AsQuantized(InspectedLayer layer, QuantizedLayer quantized, string? method) => layer with
     {
         Weights = quantized.Weight.Scheme.ToString(),
         WeightMethod = quantized.WeightMethod?.Word() ?? method,

@@ -63,27 +63,7 @@ internal static class OnnxWriter
         var external = initializers.Sum(tensor => tensor.ByteLength) > inlineLimit ? initializers.Where(tensor => tensor.ByteLength >= SmallTensor).ToList()
             : [];
         var offsets = external.Count > 0 ? WriteData(DataPath(path), external) : [];
-        foreach (var tensor in initializers)
-        {
-            var proto = new TensorProto { Name = tensor.Name, DataType = (int)tensor.Type, Dims = { tensor.Shape } };
-            if (offsets.TryGetValue(tensor.Name, out var offset))
-            {
-                proto.DataLocation = TensorProto.Types.DataLocation.External;
-                proto.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(DataPath(path)) });
-                proto.ExternalData.Add(new StringStringEntryProto { Key = "offset", Value = offset.ToString(CultureInfo.InvariantCulture) });
-                proto.ExternalData.Add(new StringStringEntryProto { Key = "length", Value = tensor.ByteLength.ToString(CultureInfo.InvariantCulture) });
-            }
-            else
-            {
-                using var bytes = new MemoryStream(checked((int)tensor.ByteLength));
-                WriteTensor(tensor, bytes);
-                proto.RawData = UnsafeByteOperations.UnsafeWrap(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
-            }
-
-            model.Graph.Initializer.Add(proto);
-        }
-
-        AtomicFile.Write(path, model.WriteTo, replace: false);
+        AtomicFile.Write(path, stream => WriteModel(stream, model, initializers, tensor => Describe(tensor, path, offsets)), replace: false);
         return new FileInfo(path).Length + (external.Count > 0 ? new FileInfo(DataPath(path)).Length : 0);
     }
 
@@ -121,6 +101,96 @@ internal static class OnnxWriter
         outside.Graph.Initializer.Clear();
         outside.Graph.Initializer.AddRange(rest);
         return Write(path, outside, external, inlineLimit);
+    }
+
+    /// <summary>A constant without its values: those of the tensor file by their place.</summary>
+    private static TensorProto Describe(OnnxInitializer tensor, string path, Dictionary<string, long> offsets)
+    {
+        var proto = new TensorProto { Name = tensor.Name, DataType = (int)tensor.Type, Dims = { tensor.Shape } };
+        if (offsets.TryGetValue(tensor.Name, out var offset))
+        {
+            proto.DataLocation = TensorProto.Types.DataLocation.External;
+            proto.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(DataPath(path)) });
+            proto.ExternalData.Add(new StringStringEntryProto { Key = "offset", Value = offset.ToString(CultureInfo.InvariantCulture) });
+            proto.ExternalData.Add(new StringStringEntryProto { Key = "length", Value = tensor.ByteLength.ToString(CultureInfo.InvariantCulture) });
+        }
+
+        return proto;
+    }
+
+    /// <summary>Writes the bytes that the message with its constants would have, one constant at a time, so that one has to be in memory.</summary>
+    /// <remarks>
+    /// Fields are in the order of their numbers, as generated code writes them
+    /// (https://protobuf.dev/programming-guides/encoding). A message inside another has its length before it.
+    /// </remarks>
+    private static void WriteModel(Stream stream, ModelProto model, IReadOnlyList<OnnxInitializer> initializers, Func<OnnxInitializer, TensorProto> describe)
+    {
+        var graph = model.Graph;
+        (byte[] Before, byte[] After) outside, inside;
+        try
+        {
+            model.Graph = null;
+            outside = Split(model.ToByteArray(), ModelProto.GraphFieldNumber);
+            inside = Split(graph.ToByteArray(), GraphProto.InitializerFieldNumber);
+        }
+        finally
+        {
+            model.Graph = graph;
+        }
+
+        var tensors = initializers.Select(tensor =>
+        {
+            var proto = describe(tensor);
+            var (before, after) = Split(proto.ToByteArray(), TensorProto.RawDataFieldNumber);
+            var (held, count) = (proto.DataLocation != TensorProto.Types.DataLocation.External, tensor.ByteLength);
+            var size = before.Length + after.Length + (held ? HeadLength(TensorProto.RawDataFieldNumber, count) + count : 0);
+            return (Tensor: tensor, before, after, held, size);
+        }).ToList();
+        var length = inside.Before.Length + inside.After.Length
+            + tensors.Sum(tensor => HeadLength(GraphProto.InitializerFieldNumber, tensor.size) + tensor.size);
+        stream.Write(outside.Before);
+        WriteHead(stream, ModelProto.GraphFieldNumber, length);
+        stream.Write(inside.Before);
+        foreach (var (tensor, before, after, held, size) in tensors)
+        {
+            WriteHead(stream, GraphProto.InitializerFieldNumber, size);
+            stream.Write(before);
+            if (held)
+            {
+                WriteHead(stream, TensorProto.RawDataFieldNumber, tensor.ByteLength);
+                WriteTensor(tensor, stream);
+            }
+
+            stream.Write(after);
+        }
+
+        stream.Write(inside.After);
+        stream.Write(outside.After);
+    }
+
+    /// <summary>The bytes of a message before and after the place of a field that it lacks.</summary>
+    private static (byte[] Before, byte[] After) Split(byte[] message, int field)
+    {
+        var input = new CodedInputStream(message);
+        var place = 0;
+        while (input.ReadTag() is not 0 and var tag && WireFormat.GetTagFieldNumber(tag) < field)
+        {
+            input.SkipLastField();
+            place = (int)input.Position;
+        }
+
+        return (message[..place], message[place..]);
+    }
+
+    private static int HeadLength(int field, long length) =>
+        CodedOutputStream.ComputeTagSize(field) + CodedOutputStream.ComputeUInt64Size((ulong)length);
+
+    private static void WriteHead(Stream stream, int field, long length)
+    {
+        var head = new CodedOutputStream(stream, leaveOpen: true);
+        head.WriteTag(field, WireFormat.WireType.LengthDelimited);
+        head.WriteUInt64((ulong)length);
+        head.Flush();
     }
 
     private static Dictionary<string, long> WriteData(string path, IReadOnlyList<OnnxInitializer> tensors)

@@ -8,6 +8,7 @@ namespace Nibble.Onnx.Layers;
 internal sealed class FloatConstant
 {
     private const string TransposedName = ".transposed";
+    private const int PartValues = 1 << 20;
 
     // Engines and checkpoints store floats in these types.
     private static readonly (ElementType Stored, OnnxType Type)[] Types = [
@@ -18,15 +19,15 @@ internal sealed class FloatConstant
 
     /// <summary>Adds the tensor to the graph under its own name.</summary>
     public FloatConstant(GraphBuilder graph, SourceTensor tensor)
-        : this(graph, tensor.Name, tensor, tensor.Shape, values => values)
+        : this(graph, tensor.Name, tensor, tensor.Shape, stream => WriteParts(tensor, stream))
     {
     }
 
-    private FloatConstant(GraphBuilder graph, string name, SourceTensor tensor, long[] shape, Func<float[], float[]> arrange)
+    private FloatConstant(GraphBuilder graph, string name, SourceTensor tensor, long[] shape, Action<Stream> write)
     {
         this.graph = graph;
         type = Types.First(entry => entry.Stored == tensor.StoredAs).Type;
-        Name = graph.Initializer(name, type, shape, stream => tensor.StoredAs.Write(arrange(tensor.Read()), stream));
+        Name = graph.Initializer(name, type, shape, write);
     }
 
     /// <summary>The constant's name.</summary>
@@ -35,7 +36,7 @@ internal sealed class FloatConstant
     /// <summary>A matrix [out, in] as the right factor of a product, [in, out].</summary>
     public static FloatConstant Transposed(GraphBuilder graph, SourceTensor tensor) => new(
         graph, tensor.Name + TransposedName, tensor, [tensor.Shape[1], tensor.Shape[0]],
-        values => Matrices.Transpose<float>(values, (int)tensor.Shape[0], (int)tensor.Shape[1]));
+        stream => tensor.StoredAs.Write(Matrices.Transpose<float>(tensor.Read(), (int)tensor.Shape[0], (int)tensor.Shape[1]), stream));
 
     /// <summary>Reads a tensor back from its constant. Returns null if there is none.</summary>
     /// <exception cref="NibbleException">The constant does not have a float type, or a transposed one is not a matrix.</exception>
@@ -55,12 +56,19 @@ internal sealed class FloatConstant
 
         if (!transposed)
         {
-            return new SourceTensor(name, [.. constant.Shape], stored.Stored, () => Values());
+            return new SourceTensor(name, [.. constant.Shape], stored.Stored, Values, Part);
         }
 
         return constant.Shape is [var columns, var rows]
             ? new SourceTensor(name, [rows, columns], stored.Stored, () => Matrices.Transpose<float>(Values(), (int)columns, (int)rows))
             : throw file.Refused($"tensor '{constant.Name}' has {constant.Shape.Count} axes, expected 2");
+
+        void Part(long start, Span<float> values)
+        {
+            var size = stored.Stored.ByteSize();
+            var bytes = file.Bytes(constant.Name, stored.Type, [.. constant.Shape]).Span;
+            stored.Stored.ToSingles(bytes.Slice((int)start * size, values.Length * size), values);
+        }
 
         float[] Values()
         {
@@ -68,6 +76,19 @@ internal sealed class FloatConstant
             var values = new float[bytes.Length / stored.Stored.ByteSize()];
             stored.Stored.ToSingles(bytes, values);
             return values;
+        }
+    }
+
+    /// <summary>Writes a tensor a part at a time: an embedding table can be the largest tensor of a model.</summary>
+    private static void WriteParts(SourceTensor tensor, Stream stream)
+    {
+        var count = tensor.Shape.Aggregate(1L, (product, size) => product * size);
+        var values = new float[Math.Min(count, PartValues)];
+        for (var start = 0L; start < count; start += values.Length)
+        {
+            var part = values.AsSpan(0, (int)Math.Min(values.Length, count - start));
+            tensor.ReadPart(start, part);
+            tensor.StoredAs.Write(part, stream);
         }
     }
 

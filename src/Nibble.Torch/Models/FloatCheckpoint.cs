@@ -134,6 +134,9 @@ internal sealed class FloatCheckpoint : IDisposable
         return tensor(values, indices.shape[0], indices.shape[1], width);
     }
 
+    /// <summary>Reads consecutive values of a tensor.</summary>
+    internal void Read(string name, long start, Span<float> values) => checkpoint.ReadFloats(name, start, values);
+
     /// <summary>Reads a tensor into a parameter of the same shape.</summary>
     internal void Load(string name, Tensor parameter) => checkpoint.ReadFloats(name, 0, TensorMemory.Floats(parameter));
 

@@ -1,45 +1,70 @@
 using Nibble.Artifacts;
+using Nibble.Files;
 using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.HuggingFace;
 
 namespace Nibble.Export;
 
-/// <summary>The tensors of an artifact.</summary>
+/// <summary>The tensors of an artifact, read on demand.</summary>
 internal sealed class ArtifactSource : IFolderSource
 {
-    private readonly Dictionary<string, QuantizedLayer> layers;
-    private readonly Dictionary<string, FloatTensor> floats;
+    private readonly ArtifactReader reader;
     private ArtifactManifest? manifest;
 
+    /// <summary>Opens an artifact and checks the names of its tensors.</summary>
+    /// <exception cref="NibbleException">The folder holds no saved model, or a tensor is missing or unknown.</exception>
     public ArtifactSource(string folder)
     {
-        Folder = folder;
-        Model = QuantizedModelFile.Load(folder);
-        layers = Model.Layers.ToDictionary(layer => layer.Name, StringComparer.Ordinal);
-        floats = Model.FloatTensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+        reader = ArtifactReader.Open(folder);
+        try
+        {
+            StaticKeys = reader.RequireNames();
+        }
+        catch
+        {
+            reader.Dispose();
+            throw;
+        }
     }
 
-    public string Folder { get; }
+    public string Folder => reader.Folder;
 
     public string Place => Folder;
 
     public string ConfigPlace => Path.Combine(Folder, Checkpoint.ConfigName);
 
-    public string ConfigJson => Model.ConfigJson;
+    public string ConfigJson => Manifest.ConfigJson;
 
-    public ArtifactManifest Manifest => manifest ??= ArtifactManifest.Of(Model);
+    public ArtifactManifest Manifest => manifest ??= reader.Manifest.Normalized();
 
-    /// <summary>The artifact.</summary>
-    public QuantizedModel Model { get; }
+    /// <summary>The fixed parameters of keys, block by block.</summary>
+    public IReadOnlyList<KeyQuantization> StaticKeys { get; }
 
-    public IEnumerable<string> Names => layers.Keys.Concat(floats.Keys);
+    public IEnumerable<string> Names => Manifest.Layers.Select(layer => layer.Name).Concat(Manifest.FloatTensors);
 
-    public void Dispose()
+    public void Dispose() => reader.Dispose();
+
+    public QuantizedLayer? Layer(string name) => reader.Layer(name);
+
+    public (int Rows, int Columns)? SizeOf(string name) => reader.SizeOf(name);
+
+    public SourceTensor? Float(string name)
     {
+        if (reader.Float(name) is not { } entry)
+        {
+            return null;
+        }
+
+        return entry.ElementType.IsFloatingPoint()
+            ? new SourceTensor(name, [.. entry.Shape], entry.ElementType, () => Read(entry.Count), (start, values) => reader.ReadFloats(name, start, values))
+            : throw new NibbleException($"{Folder}: tensor '{name}' is stored as {entry.ElementType}, expected F32, F16 or BF16");
+
+        float[] Read(long count)
+        {
+            var values = count <= Array.MaxLength ? new float[count]
+                : throw new NibbleException($"{Folder}: tensor '{name}' has {count} values; at most {Array.MaxLength} can be read into an array");
+            reader.ReadFloats(name, 0, values);
+            return values;
+        }
     }
-
-    public QuantizedLayer? Layer(string name) => layers.GetValueOrDefault(name);
-
-    public SourceTensor? Float(string name) => floats.TryGetValue(name, out var tensor)
-        ? new SourceTensor(name, [.. tensor.Shape.Select(size => (long)size)], tensor.StoredAs, () => tensor.Values) : null;
 }

@@ -27,6 +27,8 @@ internal sealed class CheckpointSource(Checkpoint checkpoint) : IFolderSource
 
     public QuantizedLayer? Layer(string name) => null;
 
+    public (int Rows, int Columns)? SizeOf(string name) => null;
+
     /// <summary>Rejects NaN and infinity in some tensors.</summary>
     public void RequireFinite(IEnumerable<string> names)
     {

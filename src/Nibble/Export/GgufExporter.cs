@@ -2,6 +2,7 @@ using Nibble.Formats.Safetensors;
 using System.Globalization;
 using Nibble.Artifacts;
 using Nibble.Files;
+using Nibble.Formats.CompressedTensors;
 using Nibble.Formats.Gguf;
 using Nibble.Formats.HuggingFace;
 using Nibble.Models.Decoders;
@@ -62,7 +63,7 @@ public static class GgufExporter
             source, names.ToDictionary(tensor => tensor.Source, tensor => tensor.Shape, StringComparer.Ordinal), config.ModelType, config.IsIgnored);
         GgufSupport.Require(model, config);
         var notes = new List<string>();
-        if (source is ArtifactSource { Model: var artifact })
+        if (source.Manifest is { } artifact)
         {
             RequireComputable(source, artifact);
             notes.AddRange(SimulatedElsewhere(artifact));
@@ -211,9 +212,9 @@ public static class GgufExporter
     }
 
     /// <summary>Rejects what llama.cpp would compute incorrectly.</summary>
-    private static void RequireComputable(IFolderSource source, QuantizedModel artifact)
+    private static void RequireComputable(IFolderSource source, ArtifactManifest artifact)
     {
-        if (artifact.Layers.FirstOrDefault(layer => layer.InputTransform != InputTransform.None) is { } turned)
+        if (artifact.Layers.FirstOrDefault(layer => layer.Transform != InputTransform.None) is { } turned)
         {
             throw new NibbleException(
                 $"{source.Folder}: layer '{turned.Name}' rotates its input with a Hadamard matrix at inference, which llama.cpp does not do; quantize "
@@ -221,9 +222,9 @@ public static class GgufExporter
         }
     }
 
-    private static IEnumerable<string> SimulatedElsewhere(QuantizedModel artifact)
+    private static IEnumerable<string> SimulatedElsewhere(ArtifactManifest artifact)
     {
-        if (artifact.QuantizesInputs)
+        if (artifact.Layers.Any(layer => layer.Scheme.Activations is not null))
         {
             yield return "the activation schemes are not written: llama.cpp quantizes the inputs of quantized layers in its own way, to 8-bit blocks";
         }

@@ -34,4 +34,8 @@ internal interface IFolderSource : IModelSource
     /// <summary>A quantized layer; null if there is none with this name.</summary>
     /// <param name="name">Its name.</param>
     QuantizedLayer? Layer(string name);
+
+    /// <summary>The rows and columns of a quantized layer, without its codes; null if there is none with this name.</summary>
+    /// <param name="name">Its name.</param>
+    (int Rows, int Columns)? SizeOf(string name);
 }

@@ -54,14 +54,13 @@ internal static class ModelSources
         var layers = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, shape) in expected)
         {
-            var layer = shape.Length == 2 && name.EndsWith(Suffix, StringComparison.Ordinal)
-                ? source.Layer(name[..^Suffix.Length])?.Weight : null;
+            var layer = shape.Length == 2 && name.EndsWith(Suffix, StringComparison.Ordinal) ? source.SizeOf(name[..^Suffix.Length]) : null;
             if (layer is not null)
             {
                 layers.Add(name[..^Suffix.Length]);
             }
 
-            var found = layer is not null ? [layer.Rows, layer.Columns] : source.Float(name)?.Shape
+            var found = layer is var (rows, columns) ? [rows, columns] : source.Float(name)?.Shape
                 ?? throw new NibbleException($"{source.Place}: the artifact lacks the tensor '{name}', which a model of type '{modelType}' has");
             if (!found.SequenceEqual(shape))
             {

@@ -48,6 +48,20 @@ internal sealed record ArtifactManifest(
         return Of(model, CompressedTensorsLayer.FormatFor(model.Layers.Select(layer => (layer.Weight.Scheme, layer.Input?.Scheme))));
     }
 
+    /// <summary>The manifest as <see cref="Of(QuantizedModel)"/> makes it of the whole model: the schemes alone, named in the order of the layers.</summary>
+    internal ArtifactManifest Normalized() => this with
+    {
+        Format = CompressedTensorsLayer.FormatFor(Layers.Select(layer => (layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme))),
+        Layers = NameSchemes(Layers.Select(layer => layer with
+        {
+            Scheme = new RecipeRule(string.Empty, layer.Scheme.Weights, layer.Scheme.Activations is { } input ? new ActivationRule(input.Scheme) : null)
+            {
+                WeightMethod = layer.Scheme.WeightMethod,
+                ActivationMethod = layer.Scheme.ActivationMethod,
+            },
+        })),
+    };
+
     /// <summary>The manifest of a model or of part of one.</summary>
     internal static ArtifactManifest Of(QuantizedModel model, CompressedTensorsFormat format) => new(
         format,

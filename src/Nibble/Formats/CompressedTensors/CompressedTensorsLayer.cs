@@ -131,17 +131,22 @@ internal static class CompressedTensorsLayer
         return new QuantizedLayer(name, weight, input is null ? null : ReadInput(source, name, input));
     }
 
+    /// <summary>Reads the size of a layer's weight, without its codes.</summary>
+    internal static (int Rows, int Columns) ReadSize(TensorSource source, string name, CompressedTensorsFormat format) =>
+        format == CompressedTensorsFormat.IntQuantized
+            ? Size(source, $"{name}.weight", source.Entry($"{name}.weight").Shape)
+            : Size(
+                source, $"{name}.weight_shape",
+                MemoryMarshal.Cast<byte, long>(source.Bytes($"{name}.weight_shape", ElementType.I64, [2])).ToArray());
+
     private static (int Rows, int Columns, sbyte[] Codes) ReadCodes(TensorSource source, string name, int bits, CompressedTensorsFormat format)
     {
+        var (rows, columns) = ReadSize(source, name, format);
         if (format == CompressedTensorsFormat.IntQuantized)
         {
-            var tensor = $"{name}.weight";
-            var (height, width) = Size(source, tensor, source.Entry(tensor).Shape);
-            return (height, width, Signed(source.Bytes(tensor, ElementType.I8, [height, width])));
+            return (rows, columns, Signed(source.Bytes($"{name}.weight", ElementType.I8, [rows, columns])));
         }
 
-        var stored = MemoryMarshal.Cast<byte, long>(source.Bytes($"{name}.weight_shape", ElementType.I64, [2])).ToArray();
-        var (rows, columns) = Size(source, $"{name}.weight_shape", stored);
         var packed = source.Bytes($"{name}.weight_packed", ElementType.I32, [rows, PackedWords.Count(columns, bits)]);
         return (rows, columns, PackedWords.UnpackRows(packed, rows, columns, bits));
     }

@@ -109,23 +109,8 @@ public static class QuantizedModelFile
     /// <exception cref="NibbleException">The folder holds no saved model, or its files are broken or inconsistent.</exception>
     public static QuantizedModel Load(string folder)
     {
-        ArgumentNullException.ThrowIfNull(folder);
-        if (!IsArtifact(folder))
-        {
-            throw new NibbleException(Directory.Exists(folder)
-                ? $"The folder {folder} has no {ArtifactManifest.FileName}, so it is not a model that Nibble quantized."
-                : $"There is no folder {folder}.");
-        }
-
-        var manifest = ArtifactManifest.Read(Path.Combine(folder, ArtifactManifest.FileName));
-        RequireSameConfig(Path.Combine(folder, Checkpoint.ConfigName), manifest.ConfigJson);
-        using var file = SafetensorsFile.Open(Path.Combine(folder, Checkpoint.WeightsName));
-        var source = new TensorSource(file);
-        QuantizedLayer[] layers = [.. manifest.Layers.Select(layer => ReadLayer(manifest, layer, source))];
-        FloatTensor[] floats = [.. manifest.FloatTensors.Select(name => ReadFloats(source, name))];
-        KeyQuantization[] keys = [.. ReadStaticKeys(manifest, source, folder)];
-        source.RequireAllRead();
-        return new QuantizedModel(manifest.ConfigJson, layers, floats, manifest.Recipe, manifest.Provenance, folder) { StaticKeys = keys };
+        using var reader = ArtifactReader.Open(folder);
+        return reader.Read();
     }
 
     private static void SaveFolder(
@@ -173,71 +158,6 @@ public static class QuantizedModelFile
         return (manifest.Layers.Any(layer => layer.Name == Head) ? matrices : matrices.Append(Head)).Distinct().Order(StringComparer.Ordinal);
     }
 
-    private static IEnumerable<KeyQuantization> ReadStaticKeys(ArtifactManifest manifest, TensorSource source, string folder)
-    {
-        var rule = manifest.Recipe.KeyValueCache;
-        return rule is { HasStaticKeys: true } == manifest.StaticKeys.Count > 0
-            ? manifest.StaticKeys.Select(name => CompressedTensorsKeys.Read(source, name, rule!.Keys!))
-            : throw new NibbleException(
-                $"{Path.Combine(folder, ArtifactManifest.FileName)}: staticKeys lists {manifest.StaticKeys.Count} blocks, but the recipe has "
-                + $"{(rule is { HasStaticKeys: true } ? "per-channel keys with static parameters" : "no per-channel keys")}.");
-    }
-
-    private static QuantizedLayer ReadLayer(ArtifactManifest manifest, ManifestLayer layer, TensorSource source)
-    {
-        var read = CompressedTensorsLayer.Read(
-            source, layer.Name, layer.Scheme.Weights!, layer.Scheme.Activations?.Scheme, manifest.Format, layer.HasGroupIndex) with
-        {
-            InputTransform = layer.Transform,
-            Shape = layer.Shape,
-            WeightMethod = layer.Scheme.WeightMethod,
-            InputMethod = layer.Scheme.ActivationMethod,
-        };
-        return HasShapeOfWeight(read)
-            ? read
-            : throw source.Fault(layer.Name,
-                $"{ArtifactManifest.FileName} gives it the shape [{string.Join(", ", read.Shape!)}], which does not match {read.Weight.Rows} x "
-                + $"{read.Weight.Columns} codes");
-    }
-
-    private static bool HasShapeOfWeight(QuantizedLayer layer) => layer.Shape is null
-        || (layer.Shape.Count > 2 && layer.Shape.All(size => size > 0) && layer.Shape[0] == layer.Weight.Rows
-            && layer.Shape.Skip(1).Aggregate((Int128)1, (product, size) => product > int.MaxValue ? product : product * size) == layer.Weight.Columns);
-
-    private static FloatTensor ReadFloats(TensorSource source, string name)
-    {
-        var entry = source.Entry(name);
-        int[] shape = [.. entry.Shape.Select(size => size <= int.MaxValue ? (int)size : throw source.Fault(name, $"a side of {size} is too long"))];
-        var values = source.Floats(name, entry.ElementType, [.. entry.Shape]);
-        FiniteValues.Require(values, source.Path, name, entry.Shape);
-        return new FloatTensor(name, shape, values, entry.ElementType);
-    }
-
-    private static void RequireSameConfig(string path, string expected)
-    {
-        using var document = JsonFile.ReadObject(path);
-        try
-        {
-            using var source = JsonDocument.Parse(expected);
-            var others = document.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
-            var sources = source.RootElement.EnumerateObject().Where(property => property.Name != Checkpoint.QuantizationKey);
-            if (document.RootElement.TryGetProperty(Checkpoint.QuantizationKey, out _)
-                && others.SequenceEqual(
-                    sources, EqualityComparer<JsonProperty>.Create(
-                    (left, right) => left.Name == right.Name && JsonElement.DeepEquals(left.Value, right.Value))))
-            {
-                return;
-            }
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
-        {
-            throw new NibbleException($"{ArtifactManifest.FileName} next to {path}: config is not a JSON object: {exception.Message}", exception);
-        }
-
-        throw new NibbleException(
-            $"{path} and {ArtifactManifest.FileName} next to it disagree about the model's configuration. One of them was edited or belongs to another model.");
-    }
-
     private static void RequireConsistent(QuantizedModel model)
     {
         using (var config = JsonDocument.Parse(model.ConfigJson))
@@ -248,7 +168,7 @@ public static class QuantizedModelFile
         foreach (var layer in model.Layers)
         {
             RequireNone(layer.FindFault(), layer.Name);
-            Require(HasShapeOfWeight(layer), layer.Name, "has a shape that does not match its codes");
+            Require(ArtifactReader.HasShapeOfWeight(layer), layer.Name, "has a shape that does not match its codes");
         }
 
         Require(model.Recipe.KeyValueCache is { HasStaticKeys: true } == model.StaticKeys.Count > 0, model.Recipe.Name,

@@ -28,6 +28,17 @@ internal sealed class TensorSource(SafetensorsFile file)
         return file.ReadFloats(name);
     }
 
+    /// <summary>Counts a tensor as read.</summary>
+    /// <exception cref="NibbleException">There is no such tensor, or it was read already.</exception>
+    public void Mark(string name)
+    {
+        file.Entry(name);
+        if (!read.Add(name))
+        {
+            throw Fault(name, "the model names the tensor twice");
+        }
+    }
+
     /// <summary>Throws if the file has tensors that were not read.</summary>
     public void RequireAllRead()
     {
@@ -48,9 +59,6 @@ internal sealed class TensorSource(SafetensorsFile file)
             throw Fault(name, $"expected {type} [{string.Join(", ", shape.ToArray())}], found {entry.ElementType} [{string.Join(", ", entry.Shape)}]");
         }
 
-        if (!read.Add(name))
-        {
-            throw Fault(name, "the model names the tensor twice");
-        }
+        Mark(name);
     }
 }
