@@ -92,9 +92,10 @@ internal sealed record QuestionFile(string Name, QuestionLayout Layout, IReadOnl
                 var found = bySubject.GetValueOrDefault(subject) ?? [];
                 if (found.Count < shots)
                 {
+                    var ofSubject = subject.Length > 0 ? $" of the subject '{subject}'" : string.Empty;
                     throw new NibbleException(
-                        $"{(examples ?? this).Name} has {found.Count} questions{(subject.Length > 0 ? $" of the subject '{subject}'" : string.Empty)}, expected "
-                        + $"at least {shots}, as many as there are examples before a question");
+                        $"{(examples ?? this).Name} has {found.Count} questions{ofSubject}, expected at least {shots}, as many as there are examples before a "
+                        + "question");
                 }
 
                 prefix = question.Description + string.Concat(found.Select(example => example.Example + Separator));

@@ -27,7 +27,8 @@ internal static class QuestionScorer
             losses[i] = -scores[question.Answer].LogLikelihood;
             answers[i] = file.Layout.IsCloze ? scores[0].IsGreedy ? 0 : 1 : MostLikely(scores, score => score.LogLikelihood);
             correct[i] = answers[i] == question.Answer ? 1 : 0;
-            normalized[i] = MostLikely(scores, (score, candidate) => score.LogLikelihood / question.Candidates[candidate].Characters) == question.Answer ? 1 : 0;
+            var perCharacter = MostLikely(scores, (score, candidate) => score.LogLikelihood / question.Candidates[candidate].Characters);
+            normalized[i] = perCharacter == question.Answer ? 1 : 0;
             progress?.Report(new RunProgress("evaluate", i + 1, count));
         }
 
@@ -54,11 +55,12 @@ internal static class QuestionScorer
             if (continuation.Length == 0 || continuation.Length > model.MaxSequence)
             {
                 throw new NibbleException(
-                    $"{question.Place}: answer {number} has {continuation.Length} tokens after its context, expected 1 to {model.MaxSequence}, the model's context");
+                    $"{question.Place}: answer {number} has {continuation.Length} tokens after its context, expected 1 to {model.MaxSequence}, "
+                    + "the model's context");
             }
 
             // The last token of the continuation is predicted but not read.
-            var most = model.MaxSequence + 1 - continuation.Length;
+            var most = model.MaxSequence - (continuation.Length - 1);
             cut |= context.Length > most;
             pairs.Add((context.Length > most ? context[^most..] : context, continuation));
         }
@@ -108,23 +110,5 @@ internal static class QuestionScorer
         }
 
         return best;
-    }
-
-    private sealed class SameTokens : IEqualityComparer<int[]>
-    {
-        public static SameTokens Instance { get; } = new();
-
-        public bool Equals(int[]? x, int[]? y) => x.AsSpan().SequenceEqual(y);
-
-        public int GetHashCode(int[] obj)
-        {
-            var hash = default(HashCode);
-            foreach (var token in obj)
-            {
-                hash.Add(token);
-            }
-
-            return hash.ToHashCode();
-        }
     }
 }
