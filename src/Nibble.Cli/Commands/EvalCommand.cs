@@ -13,27 +13,41 @@ internal static class EvalCommand
 {
     public static Command Create(CommandHost host)
     {
-        var model = CommonOptions.ModelOrArtifact();
+        var model = new Argument<string>("MODEL_OR_ARTIFACT")
+        {
+            Description = "A Hugging Face model folder, or an artifact folder written by ptq, qat or compare. With --tasks, also an exported GGUF or ONNX file."
+        };
         var task = new TaskOptions();
         var data = CommonOptions.Data(
             "Evaluation data. Language models: UTF-8 text, with a line <|endoftext|> between documents. Classifiers: lines 'text TAB label' or "
                 + "'text TAB text TAB label'. Embedding models: lines 'text TAB text TAB score'.",
-            required: true);
+            required: false);
+        var tasks = new QuestionOptions();
         var context = CommonOptions.Context();
-        var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts or pairs to score, from the start. Default: all.");
+        var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts, pairs or questions to score, from the start. Default: all.");
+        windows.Aliases.Add("--limit");
         var reference = new Option<string?>("--reference")
-        { Description = "Float model to compare with. Adds the agreement and the divergence of the predictions." };
+        {
+            Description = "Float model to compare with. Adds the agreement and the divergence of the predictions; with --tasks, the paired differences."
+        };
         var threads = CommonOptions.Threads();
         var json = CommonOptions.Json();
         var command = new Command(
             "eval", "Score a model on its task: perplexity (language models, computed as in llama.cpp's perplexity tool), accuracy (classifiers) or rank "
-            + "correlation (embedding models).")
+            + "correlation (embedding models); or on multiple-choice and cloze questions, as lm-evaluation-harness does.")
         {
             model, data, context, windows, reference, threads, json,
         };
         task.AddTo(command);
+        tasks.AddTo(command, data, [context, task.Task, task.Pooling, task.Normalize, task.MaxLength]);
         command.SetAction(parsed =>
         {
+            if (tasks.Read(host, parsed, parsed.GetValue(windows)) is { } files)
+            {
+                return new QuestionEvaluation(host, parsed, tasks, parsed.GetValue(threads))
+                    .Run(parsed.GetValue(model)!, parsed.GetValue(reference), files, parsed.GetValue(json));
+            }
+
             CommandHost.StartTorch(parsed.GetValue(threads));
             using var loaded = task.Open(parsed, parsed.GetValue(model)!);
             using var compared = parsed.GetValue(reference) is { } folder ? task.Open(parsed, folder) : null;

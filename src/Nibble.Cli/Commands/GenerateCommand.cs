@@ -22,12 +22,7 @@ internal static class GenerateCommand
             + "next to it."
         };
         var prompt = new Option<string>("--prompt", "-p") { Description = "Text to continue.", Required = true };
-        var engine = new Option<string?>("--engine")
-        {
-            Description = "Inference engine. Default: nibble (the simulation) for folders, llama.cpp for GGUF files, onnxruntime for ONNX files. For another "
-                + "engine, the model is converted temporarily.",
-        };
-        engine.AcceptOnlyFromAmong(EngineOptions.Nibble, LlamaCppEngine.EngineName, OnnxRuntimeEngine.EngineName);
+        var engine = EngineOptions.Engine();
         var libraries = EngineOptions.LibrariesFolder();
         var tokenizer = EngineOptions.TokenizerFolder();
         var tokens = NumberOptions.AtLeast("--max-tokens", 1, $"Maximum number of new tokens. Default: {DefaultTokens}.");
@@ -49,17 +44,7 @@ internal static class GenerateCommand
         command.SetAction(parsed =>
         {
             var (source, start) = (parsed.GetValue(model)!, parsed.GetValue(prompt)!);
-            var computing = parsed.GetValue(engine) ?? ExportedFile.Find(source)?.Engine ?? EngineOptions.Nibble;
-            if (computing != LlamaCppEngine.EngineName)
-            {
-                CommonOptions.RefuseWithoutEffect(parsed, $"it is for llama.cpp, and the engine is {computing}", libraries);
-            }
-
-            if (computing != OnnxRuntimeEngine.EngineName)
-            {
-                CommonOptions.RefuseWithoutEffect(parsed, $"it is for ONNX Runtime, and the engine is {computing}", tokenizer);
-            }
-
+            EngineOptions.RefuseOfOthers(parsed, [EngineRun.Of(source, parsed.GetValue(engine))], libraries, tokenizer);
             if (parsed.GetValue(temperature) == 0)
             {
                 CommonOptions.RefuseWithoutEffect(parsed, "--temperature 0 always takes the most likely token", topP);
@@ -70,35 +55,25 @@ internal static class GenerateCommand
             var temporary = host.CreateTemporaryFolder("nibble-generate-");
             try
             {
-                using var writer = Open(source, parsed.GetValue(engine), file => Writer.Open(
-                    file,
-                    parsed.GetValue(libraries),
-                    parsed.GetValue(tokenizer),
-                    Room(start, options),
-                    EngineThreads.For(parsed.GetValue(threads), file.Engine, host.Warn)));
+                using var writer = EngineRun.Open(
+                    host,
+                    source,
+                    parsed.GetValue(engine),
+                    temporary.FullName,
+                    parsed.GetValue(threads),
+                    Writer.Simulated,
+                    file => Writer.Open(
+                        file,
+                        parsed.GetValue(libraries),
+                        parsed.GetValue(tokenizer),
+                        Room(start, options),
+                        EngineThreads.For(parsed.GetValue(threads), file.Engine, host.Warn)));
                 Write(host, writer, start, options, parsed.GetValue(json));
                 return ExitCode.Done;
             }
             finally
             {
                 temporary.Delete(recursive: true);
-            }
-
-            Writer Open(string path, string? asked, Func<ExportedFile, Writer> open)
-            {
-                if (ExportedFile.Find(path) is { } file)
-                {
-                    if (asked is null || asked == file.Engine)
-                    {
-                        return open(file);
-                    }
-
-                    path = Import(file, temporary.FullName);
-                }
-
-                CommandHost.StartTorch(parsed.GetValue(threads));
-                return asked is null or EngineOptions.Nibble ? Writer.Simulated(path)
-                    : open(EngineFile.Write(path, asked, temporary.FullName, type: null, host.Cancellation).File);
             }
         });
         return command;
@@ -124,14 +99,6 @@ internal static class GenerateCommand
     /// <summary>The most tokens that a prompt and its continuation can take: no tokenizer makes more tokens than bytes, plus special tokens.</summary>
     private static int Room(string prompt, GenerationOptions options) =>
         (int)Math.Min(int.MaxValue, Encoding.UTF8.GetByteCount(prompt) + 8L + options.MaxTokens);
-
-    /// <summary>Imports a file into a folder, so that another engine can run it.</summary>
-    private static string Import(ExportedFile file, string folder)
-    {
-        var imported = Path.Combine(folder, file.Name);
-        FileImport.Run(file.Path, imported);
-        return imported;
-    }
 
     private static void Write(CommandHost host, Writer writer, string prompt, GenerationOptions options, bool json)
     {

@@ -13,6 +13,13 @@ internal interface IDecoderEngine : ITokenPredictor
     /// <returns>[positions, vocabulary], row by row.</returns>
     float[] Score(ReadOnlySpan<int> tokens, int first);
 
+    /// <summary>The logits of the positions from <paramref name="first"/> to the last. Discards the state of <see cref="ITokenPredictor.Advance"/>.</summary>
+    /// <param name="tokens">The tokens, from 1 to <see cref="ITokenPredictor.MaxSequence"/>. Those that begin as in the last call need not be computed
+    /// again.</param>
+    /// <param name="first">The first position whose logits are wanted.</param>
+    /// <returns>[positions, vocabulary], row by row.</returns>
+    float[] Predict(ReadOnlySpan<int> tokens, int first);
+
     /// <summary>Continues a prompt greedily. Discards the state of <see cref="ITokenPredictor.Advance"/>.</summary>
     int[] Continue(ReadOnlySpan<int> prompt, int count);
 }

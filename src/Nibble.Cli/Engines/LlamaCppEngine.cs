@@ -62,6 +62,14 @@ internal sealed class LlamaCppEngine : IDecoderEngine, ITextCoder
     }
 
     /// <inheritdoc/>
+    public float[] Predict(ReadOnlySpan<int> tokens, int first)
+    {
+        Request(LlamaCppServer.Predict, first, tokens);
+        length = 0;
+        return ReadLogits(tokens.Length - first);
+    }
+
+    /// <inheritdoc/>
     public int[] Continue(ReadOnlySpan<int> prompt, int count)
     {
         Request(LlamaCppServer.Continue, count, prompt);

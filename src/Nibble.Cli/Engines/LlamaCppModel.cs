@@ -54,6 +54,9 @@ internal sealed unsafe class LlamaCppModel
     /// <summary>The context length in tokens, at most the length that the model was trained for.</summary>
     public int MaxSequence { get; }
 
+    /// <summary>The most tokens of a batch.</summary>
+    public int BatchTokens => batch;
+
     // GGML_LOG_LEVEL_ERROR
     private const int ErrorLevel = 4;
 
@@ -86,6 +89,28 @@ internal sealed unsafe class LlamaCppModel
     {
         ((delegate* unmanaged<nint, byte, void>)Export("llama_memory_clear"))(memory, 1);
         Length = 0;
+    }
+
+    /// <summary>Keeps the first tokens in the cache and forgets the others; all of them if the model's cache cannot do that.</summary>
+    /// <param name="count">The number of tokens to keep. Afterwards, <see cref="Length"/> is this number or 0.</param>
+    public void Keep(int count)
+    {
+        if (count == 0 || count > Length)
+        {
+            Forget();
+            return;
+        }
+
+        // A cache of a window may have lost the first tokens, which those after them attend to.
+        var removes = ((delegate* unmanaged<nint, int, int, int, byte>)Export("llama_memory_seq_rm"))(memory, 0, count, -1) != 0;
+        if (removes && ((delegate* unmanaged<nint, int, int>)Export("llama_memory_seq_pos_min"))(memory, 0) == 0)
+        {
+            Length = count;
+        }
+        else
+        {
+            Forget();
+        }
     }
 
     /// <summary>Computes tokens after the previous ones. Only the last one has logits afterwards.</summary>

@@ -31,7 +31,12 @@ internal sealed class LlamaCppServer
     /// numbers.</summary>
     public const int Piece = 5;
 
+    /// <summary>Request for the logits of all positions from the argument to the last, in batches. Tokens that begin as in the last request of this kind are
+    /// not computed again.</summary>
+    public const int Predict = 6;
+
     private readonly LlamaCppModel model;
+    private int[] predicted = [];
 
     private LlamaCppServer(LlamaCppModel model) => this.model = model;
 
@@ -87,8 +92,16 @@ internal sealed class LlamaCppServer
 
     private void Answer(int kind, int number, int[] tokens, Stream output)
     {
+        if (kind is Score or Continue or Advance)
+        {
+            predicted = [];
+        }
+
         switch (kind)
         {
+            case Predict:
+                AnswerPrediction(tokens, number, output);
+                break;
             case Score:
                 model.Forget();
                 model.Compute(tokens, number);
@@ -118,6 +131,24 @@ internal sealed class LlamaCppServer
                 var piece = model.Piece(number);
                 output.Write(AsBytes([model.Ends(number) ? 1 : 0, piece.Length, .. piece]));
                 break;
+        }
+    }
+
+    private void AnswerPrediction(int[] tokens, int first, Stream output)
+    {
+        // Positions whose logits are wanted are computed in any case.
+        model.Keep(Math.Min(first, tokens.AsSpan().CommonPrefixLength(predicted)));
+        predicted = tokens;
+        while (model.Length < tokens.Length)
+        {
+            var start = model.Length;
+            var piece = tokens.AsSpan(start, Math.Min(model.BatchTokens, tokens.Length - start));
+            var wanted = Math.Max(0, first - start);
+            model.Compute(piece, wanted);
+            for (var position = wanted; position < piece.Length; position++)
+            {
+                output.Write(MemoryMarshal.AsBytes(model.Logits(position)));
+            }
         }
     }
 

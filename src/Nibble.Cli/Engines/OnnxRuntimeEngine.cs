@@ -24,6 +24,12 @@ internal sealed class OnnxRuntimeEngine(string path, int threads) : IDecoderEngi
         return decoder.Score(tokens)[(first * VocabularySize)..((tokens.Length - 1) * VocabularySize)];
     }
 
+    public float[] Predict(ReadOnlySpan<int> tokens, int first)
+    {
+        Forget();
+        return decoder.Score(tokens)[(first * VocabularySize)..];
+    }
+
     public int[] Continue(ReadOnlySpan<int> prompt, int count)
     {
         Forget();

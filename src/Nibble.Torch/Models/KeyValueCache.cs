@@ -21,6 +21,28 @@ public sealed class KeyValueCache(int layers) : IDisposable
         }
     }
 
+    /// <summary>A cache of the first positions, from which several rows can continue. Its tensors share the memory of this one's until it grows.</summary>
+    /// <param name="length">The number of positions, at most <see cref="Length"/>.</param>
+    /// <param name="rows">The number of rows. More than one needs a cache of one row.</param>
+    internal KeyValueCache Fork(int length, int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
+        var fork = new KeyValueCache(entries.Length);
+        for (var layer = 0; layer < entries.Length && length > 0; layer++)
+        {
+            var (keys, values) = entries[layer]!.Value;
+            fork.entries[layer] = (Part(keys), Part(values));
+        }
+
+        return fork;
+
+        Tensor Part(Tensor all)
+        {
+            using var scope = NewDisposeScope();
+            return all.narrow(2, 0, length).expand(rows, -1, -1, -1).DetachFromDisposeScope();
+        }
+    }
+
     /// <summary>Adds the keys and values of new positions, [batch, heads, length, head size], and returns all those of the layer.</summary>
     internal (Tensor Keys, Tensor Values) Append(int layer, Tensor keys, Tensor values)
     {

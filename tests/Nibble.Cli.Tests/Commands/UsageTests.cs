@@ -46,7 +46,11 @@ public sealed class UsageTests
     [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate 0", "--learning-rate is 0, expected above 0", "nibble qat --help")]
     [InlineData("qat model -r w4a16-g32 -o out -d text --learning-rate fast",
         "--learning-rate is 'fast', which is not a number; expected above 0, and at most 3.4e38.", "nibble qat --help")]
-    [InlineData("eval model", "'--data' is required", "nibble eval --help")]
+    [InlineData("eval model", "'--data' or '--tasks' is required", "nibble eval --help")]
+    [InlineData("eval model --tasks a.jsonl --data text", "--data has no effect on questions, but --tasks is given; remove it", "nibble eval --help")]
+    [InlineData("eval model --tasks a.jsonl --context 8", "--context has no effect on questions, but --tasks is given; remove it", "nibble eval --help")]
+    [InlineData("eval model --data text --shots 1", "--shots is for questions, but --tasks is not given; remove it", "nibble eval --help")]
+    [InlineData("eval model --tasks a.jsonl --examples b.jsonl", "--examples is given without --shots", "nibble eval --help")]
     [InlineData("eval model -d text --windows -1", "--windows is -1, expected 1 or more", "nibble eval --help")]
     [InlineData("eval model -d text --context 3", "--context is 3, expected 4 or more", "nibble eval --help")]
     [InlineData("eval model -d text --threads 0", "--threads is 0, expected 1 or more", "nibble eval --help")]

@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using Nibble.Numerics;
 using Nibble.Recipes;
+using Nibble.Torch.Evaluation.Questions;
 
 namespace Nibble.Cli.Tests.Documents;
 
@@ -236,6 +237,7 @@ public sealed partial class DocumentTests : IDisposable
     [InlineData(AdviceDocument.CurrentSchema, typeof(AdviceDocument))]
     [InlineData(CostDocument.CurrentSchema, typeof(CostDocument))]
     [InlineData(EvalDocument.CurrentSchema, typeof(EvalDocument))]
+    [InlineData(EvalTasksDocument.CurrentSchema, typeof(EvalTasksDocument))]
     [InlineData(QuantizeDocument.CurrentSchema, typeof(QuantizeDocument))]
     [InlineData(EstimateDocument.CurrentSchema, typeof(EstimateDocument))]
     [InlineData(GenerateDocument.CurrentSchema, typeof(GenerateDocument))]
@@ -264,6 +266,11 @@ public sealed partial class DocumentTests : IDisposable
 
         Assert.Equal(type.GetProperties().Select(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name)), documented);
     }
+
+    [Fact]
+    public void LayoutsOfTaskFilesAreDocumented() => Assert.Equal(
+        QuestionLayout.All.Select(layout => layout.Name).Order(StringComparer.Ordinal),
+        Document.Read("docs/reference/task-files.md").Table("layout").Select(row => row[0].Trim('`')).Order(StringComparer.Ordinal));
 
     [Fact]
     public void ExitCodesAreDocumented()

@@ -16,6 +16,20 @@ internal sealed record EvalDocument(
     public const string CurrentSchema = "nibble.eval/2";
 }
 
+/// <summary>The document of <c>eval --tasks --json</c>.</summary>
+internal sealed record EvalTasksDocument(string Schema, string Model, string Engine, string? Reference, int Shots, IReadOnlyList<EvaluatedTask> Tasks)
+{
+    public const string CurrentSchema = "nibble.eval-tasks/1";
+}
+
+/// <summary>The scores on a task file.</summary>
+internal sealed record EvaluatedTask(
+    string Task, string Layout, int Questions, int Truncated, IReadOnlyList<EvaluatedMetric> Metrics, double? Agreement);
+
+/// <summary>A metric with its standard error, that of the reference, and the difference of both on the same questions.</summary>
+internal sealed record EvaluatedMetric(
+    string Name, double Value, double? Error, double? Reference, double? ReferenceError, double? Difference, double? DifferenceError);
+
 /// <summary>The document of <c>finetune --json</c>.</summary>
 internal sealed record FinetuneDocument(
     string Schema, string Model, string Task, string Output, string Data, long Count, int Steps, double? FinalLoss, double Seconds)
@@ -239,6 +253,7 @@ internal sealed record ErrorDocument(string Schema, string Error, int ExitCode, 
 [JsonSerializable(typeof(CostDocument))]
 [JsonSerializable(typeof(ErrorDocument))]
 [JsonSerializable(typeof(EvalDocument))]
+[JsonSerializable(typeof(EvalTasksDocument))]
 [JsonSerializable(typeof(FinetuneDocument))]
 [JsonSerializable(typeof(QuantizeDocument))]
 [JsonSerializable(typeof(EstimateDocument))]
