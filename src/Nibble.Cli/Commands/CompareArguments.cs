@@ -5,6 +5,7 @@ using Nibble.Recipes;
 using Nibble.Torch.Calibration;
 using Nibble.Torch.Data;
 using Nibble.Torch.Models;
+using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Commands;
 
@@ -45,7 +46,8 @@ internal sealed class CompareArguments
     private readonly Option<string[]> data = CommonOptions.Data(
         "Calibration and training data: text, or for an encoder lines 'text TAB label'. Required with MODEL.", required: false);
 
-    private readonly Option<string[]> evalData = CommonOptions.EvalData("Held-out data to score on, same format. Required with MODEL.");
+    private readonly Option<string[]> evalData = CommonOptions.EvalData("Held-out data to score on, same format. This or --tasks is required with MODEL.");
+    private readonly QuestionOptions questions = new();
     private readonly Option<int[]> bits = CommonOptions
         .Widths("--bits", "Bit widths to compare, 2 to 8, comma-separated. Default: 8,4,2.", "8,4,2", "-b");
     private readonly Option<int?> group = NumberOptions
@@ -77,8 +79,8 @@ internal sealed class CompareArguments
 
     private readonly Option<int?> context = CommonOptions.Context();
     private readonly Option<int?> windows = NumberOptions.AtLeast(
-        "--windows", 1, $"Maximum number of windows, texts or pairs to score. Default: {DefaultWindows} windows ({BuiltInWindows} for the built-in model), "
-            + "or all texts or pairs.");
+        "--windows", 1, "Maximum number of windows, texts, pairs, or questions of a task file, to score. "
+            + $"Default: {DefaultWindows} windows ({BuiltInWindows} for the built-in model), or all texts, pairs or questions.");
 
     private readonly Option<string?> prompt = new("--prompt", "-p")
     { Description = $"Text for every variant of a language model to continue. Default: \"{DefaultPrompt}\"." };
@@ -97,11 +99,13 @@ internal sealed class CompareArguments
         }
 
         task.AddTo(command);
+        questions.AddTo(command, [evalData, context, task.Task, task.Pooling, task.Normalize, task.MaxLength], []);
         command.Validators.Add(result =>
         {
-            if (result.GetValue(model) is not null && (result.GetResult(data) is null || result.GetResult(evalData) is null))
+            if (result.GetValue(model) is not null
+                && (result.GetResult(data) is null || (result.GetResult(evalData) is null && result.GetResult(questions.Tasks) is null)))
             {
-                result.AddError("compare MODEL needs two data sets: --data to calibrate and train on, and --eval-data to score on.");
+                result.AddError("compare MODEL needs two data sets: --data to calibrate and train on, and --eval-data or --tasks to score on.");
             }
 
             if (result.GetResult(epochs) is { Implicit: false } && result.GetResult(steps) is { Implicit: false })
@@ -161,12 +165,10 @@ internal sealed class CompareArguments
         }
 
         var training = task.ReadData(host, parsed, TrainingFiles(host, parsed), loaded);
-        var held = task.ReadData(host, parsed, parsed.GetValue(evalData) is { Length: > 0 } scored ? scored : [BuiltInModel.EvaluationText], loaded);
-        int? length = isText ? EvalCommand.WindowLength(parsed.GetValue(context), loaded) : null;
+        var measure = Measure(host, parsed, loaded);
         var settings = Settings(parsed, isText, training, loaded.Definition);
         if (training is TokenizedText text)
         {
-            ((TokenizedText)held).RequireWindow(length!.Value);
             text.RequireWindow(Math.Max(settings.SequenceLength, CalibrationOptions.For(loaded.Definition).Length));
         }
 
@@ -175,7 +177,7 @@ internal sealed class CompareArguments
             Source(parsed),
             task.Read(parsed, Source(parsed)),
             training,
-            held,
+            measure,
             [.. Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, algorithms: null))],
             [.. Algorithms(parsed).SelectMany(asked => Widths(parsed).Select(width => RecipeOf(parsed, width, loaded.Definition, asked)))],
             recipes,
@@ -183,13 +185,33 @@ internal sealed class CompareArguments
         {
             FineTuning = isDrawn ? tuning with { Steps = FinetuneCommand.StepsOf(training, tuning, FinetuneCommand.DefaultEpochs, parsed.GetValue(Seed)) }
                 : null,
-            Context = length,
-            Windows = parsed.GetValue(windows) ?? (isText ? IsBuiltIn(parsed) ? BuiltInWindows : DefaultWindows : null),
             Prompt = isText ? parsed.GetValue(prompt) ?? DefaultPrompt : null,
             Seed = parsed.GetValue(Seed),
             IsSelfWritten = IsBuiltIn(parsed) && parsed.GetValue(data) is not { Length: > 0 },
             CommandLine = CommonOptions.CommandLine(parsed.Tokens.Select(token => token.Value)),
         };
+    }
+
+    /// <summary>What variants are scored on: questions, or held-out data of the task.</summary>
+    private IComparisonMeasure Measure(CommandHost host, ParseResult parsed, LoadedModel loaded)
+    {
+        if (questions.Read(host, parsed, parsed.GetValue(windows)) is { } files)
+        {
+            // Refuses an encoder before anything is made.
+            _ = loaded.Decoder;
+            return new QuestionMeasure(files);
+        }
+
+        var held = task.ReadData(host, parsed, parsed.GetValue(evalData) is { Length: > 0 } scored ? scored : [BuiltInModel.EvaluationText], loaded);
+        var scoring = ModelTasks.Of(loaded.Definition);
+        if (held is not TokenizedText text)
+        {
+            return new DataMeasure(scoring, held, context: null, parsed.GetValue(windows));
+        }
+
+        var length = EvalCommand.WindowLength(parsed.GetValue(context), loaded);
+        text.RequireWindow(length);
+        return new DataMeasure(scoring, held, length, parsed.GetValue(windows) ?? (IsBuiltIn(parsed) ? BuiltInWindows : DefaultWindows));
     }
 
     private bool IsBuiltIn(ParseResult parsed) => parsed.GetValue(model) is null;

@@ -1,6 +1,5 @@
 using Nibble.Files;
 using System.CommandLine;
-using System.Globalization;
 using Nibble.Cli.Comparison;
 using Nibble.Cli.Report;
 using Nibble.Recipes;
@@ -148,15 +147,18 @@ internal static class CompareCommand
         var recipes = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids).Select(RecipeFile.ToJson);
         var settings = new[] { options.Qat, options.FineTuning }.OfType<QatSettings>()
             .Select(item => RecipeFile.ToJson(new Recipe("training", []) { Qat = item }));
-        return new(JobIdentity.ValuesOf(
+        var identity = new Dictionary<string, string>(JobIdentity.ValuesOf(
             "compare", source.ConfigJson, ("recipes", string.Join('\n', recipes)), source.Hashes, options.Training.Hash, options.Seed))
         {
             ["training settings"] = string.Join('\n', settings),
-            ["evaluation data"] = options.Evaluation.Hash,
-            ["context"] = options.Context?.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
-            ["windows"] = options.Windows?.ToString(CultureInfo.InvariantCulture) ?? string.Empty,
             ["prompt"] = options.Prompt ?? string.Empty,
         };
+        foreach (var (name, value) in options.Measure.Identity)
+        {
+            identity.Add(name, value);
+        }
+
+        return identity;
     }
 
     private static void Print(CommandHost host, bool json, ComparisonResult result, string document)

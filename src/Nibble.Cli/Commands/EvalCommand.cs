@@ -1,6 +1,7 @@
 using Nibble.Cli.Report.Documents;
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Cli.Engines;
 using Nibble.Cli.Rendering;
 using Nibble.Models;
 using Nibble.Torch.Models;
@@ -22,7 +23,8 @@ internal static class EvalCommand
             "Evaluation data. Language models: UTF-8 text, with a line <|endoftext|> between documents. Classifiers: lines 'text TAB label' or "
                 + "'text TAB text TAB label'. Embedding models: lines 'text TAB text TAB score'.",
             required: false);
-        var tasks = new QuestionOptions();
+        var questions = new QuestionOptions();
+        var (engine, libraries, tokenizer) = (EngineOptions.Engine(), EngineOptions.LibrariesFolder(), EngineOptions.TokenizerFolder());
         var context = CommonOptions.Context();
         var windows = NumberOptions.AtLeast("--windows", 1, "Number of windows, texts, pairs or questions to score, from the start. Default: all.");
         windows.Aliases.Add("--limit");
@@ -36,16 +38,25 @@ internal static class EvalCommand
             "eval", "Score a model on its task: perplexity (language models, computed as in llama.cpp's perplexity tool), accuracy (classifiers) or rank "
             + "correlation (embedding models); or on multiple-choice and cloze questions, as lm-evaluation-harness does.")
         {
-            model, data, context, windows, reference, threads, json,
+            model, data, context, windows, reference, engine, libraries, tokenizer, threads, json,
         };
         task.AddTo(command);
-        tasks.AddTo(command, data, [context, task.Task, task.Pooling, task.Normalize, task.MaxLength]);
+        questions.AddTo(command, [data, context, task.Task, task.Pooling, task.Normalize, task.MaxLength], [engine, libraries, tokenizer]);
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(data) is not { Implicit: false } && result.GetResult(questions.Tasks) is not { Implicit: false })
+            {
+                result.AddError($"Option '{data.Name}' or '{questions.Tasks.Name}' is required.");
+            }
+        });
         command.SetAction(parsed =>
         {
-            if (tasks.Read(host, parsed, parsed.GetValue(windows)) is { } files)
+            if (questions.Read(host, parsed, parsed.GetValue(windows)) is { } files)
             {
-                return new QuestionEvaluation(host, parsed, tasks, parsed.GetValue(threads))
-                    .Run(parsed.GetValue(model)!, parsed.GetValue(reference), files, parsed.GetValue(json));
+                string[] paths = [parsed.GetValue(model)!, .. parsed.GetValue(reference) is { } other ? [other] : Array.Empty<string>()];
+                EngineOptions.RefuseOfOthers(parsed, [.. paths.Select(path => EngineRun.Of(path, parsed.GetValue(engine)))], libraries, tokenizer);
+                return new QuestionEvaluation(host, parsed.GetValue(engine), parsed.GetValue(libraries), parsed.GetValue(tokenizer), parsed.GetValue(threads))
+                    .Run(paths[0], paths.ElementAtOrDefault(1), files, parsed.GetValue(json));
             }
 
             CommandHost.StartTorch(parsed.GetValue(threads));

@@ -1,4 +1,3 @@
-using System.CommandLine;
 using Nibble.Cli.Engines;
 using Nibble.Cli.Report;
 using Nibble.Cli.Report.Documents;
@@ -10,19 +9,16 @@ namespace Nibble.Cli.Commands;
 
 /// <summary>The part of <c>nibble eval</c> that asks questions, in the simulation or in an engine.</summary>
 /// <param name="host">Shows progress and takes the result.</param>
-/// <param name="parsed">The command line.</param>
-/// <param name="options">The options of the questions.</param>
+/// <param name="engine">The engine; null for that of each model's file, or the simulation.</param>
+/// <param name="libraries">The folder of llama.cpp's libraries, if the user names one.</param>
+/// <param name="tokenizer">The folder of the tokenizer of an ONNX file, if the user names one.</param>
 /// <param name="threads">Threads; null for the best number.</param>
-internal sealed class QuestionEvaluation(CommandHost host, ParseResult parsed, QuestionOptions options, int? threads)
+internal sealed class QuestionEvaluation(CommandHost host, string? engine, string? libraries, string? tokenizer, int? threads)
 {
-    private readonly string? engine = parsed.GetValue(options.Engine);
-
     /// <summary>Asks a model, and a reference if there is one, one after the other, and writes the result.</summary>
     /// <returns>The exit code.</returns>
     public int Run(string model, string? reference, IReadOnlyList<QuestionFile> files, bool json)
     {
-        string[] paths = [model, .. reference is null ? [] : (string[])[reference]];
-        EngineOptions.RefuseOfOthers(parsed, [.. paths.Select(path => EngineRun.Of(path, engine))], options.Libraries, options.Tokenizer);
         if (reference is not null && !Path.Exists(reference))
         {
             // Found before the model is asked, which may take hours.
@@ -66,12 +62,7 @@ internal sealed class QuestionEvaluation(CommandHost host, ParseResult parsed, Q
                 temporary.FullName,
                 threads,
                 Answerer.Simulated,
-                file => Answerer.Of(Writer.Open(
-                    file,
-                    parsed.GetValue(options.Libraries),
-                    parsed.GetValue(options.Tokenizer),
-                    Room(files),
-                    EngineThreads.For(threads, file.Engine, host.Warn))));
+                file => Answerer.Of(Writer.Open(file, libraries, tokenizer, Room(files), EngineThreads.For(threads, file.Engine, host.Warn))));
             return [.. files.Select(file => host.WithProgress(progress => QuestionScorer.Score(model.Scorer, file, progress, host.Cancellation)))];
         }
         finally

@@ -1,10 +1,9 @@
 using System.CommandLine;
-using Nibble.Cli.Engines;
 using Nibble.Torch.Evaluation.Questions;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>The options that say which questions a model is asked, and where it runs.</summary>
+/// <summary>The options that say which questions a model is asked.</summary>
 internal sealed class QuestionOptions
 {
     public Option<string[]> Tasks { get; } = new("--tasks")
@@ -18,48 +17,35 @@ internal sealed class QuestionOptions
 
     public Option<string?> Examples { get; } = new("--examples") { Description = "With --tasks and --shots: file to take the examples from." };
 
-    public Option<string?> Engine { get; } = EngineOptions.Engine();
-
-    public Option<string?> Libraries { get; } = EngineOptions.LibrariesFolder();
-
-    public Option<string?> Tokenizer { get; } = EngineOptions.TokenizerFolder();
-
     /// <summary>Adds the options to a command.</summary>
     /// <param name="command">The command.</param>
-    /// <param name="data">The option for other data, of which or of questions one is required.</param>
     /// <param name="others">Options without effect on questions.</param>
-    public void AddTo(Command command, Option<string[]> data, IReadOnlyList<Option> others)
+    /// <param name="further">Options of the command that are for questions only.</param>
+    public void AddTo(Command command, IReadOnlyList<Option> others, IReadOnlyList<Option> further)
     {
-        Option[] own = [Shots, Examples, Engine, Libraries, Tokenizer];
-        command.Add(Tasks);
-        foreach (var option in own)
+        foreach (var option in (Option[])[Tasks, Shots, Examples])
         {
             command.Add(option);
         }
 
         command.Validators.Add(result =>
         {
-            if (result.GetResult(Tasks) is { Implicit: false })
+            if (result.GetResult(Tasks) is not { Implicit: false })
             {
-                OnnxDataOptions.Refuse(result, [data, .. others], $"has no effect on questions, but {Tasks.Name} is given");
-                if (result.GetResult(Examples) is { Implicit: false } && result.GetResult(Shots) is not { Implicit: false })
-                {
-                    result.AddError($"{Examples.Name} is given without {Shots.Name}, the number of examples before each question.");
-                }
-
+                OnnxDataOptions.Refuse(result, [Shots, Examples, .. further], $"is for questions, but {Tasks.Name} is not given");
                 return;
             }
 
-            OnnxDataOptions.Refuse(result, own, $"is for questions, but {Tasks.Name} is not given");
-            if (result.GetResult(data) is not { Implicit: false })
+            OnnxDataOptions.Refuse(result, others, $"has no effect on questions, but {Tasks.Name} is given");
+            if (result.GetResult(Examples) is { Implicit: false } && result.GetResult(Shots) is not { Implicit: false })
             {
-                result.AddError($"Option '{data.Name}' or '{Tasks.Name}' is required.");
+                result.AddError($"{Examples.Name} is given without {Shots.Name}, the number of examples before each question.");
             }
         });
     }
 
     /// <summary>Reads the questions with their examples.</summary>
-    /// <param name="host">Copies standard input to a file.</param>
+    /// <param name="host">Copies standard input and pipes to files.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="most">The maximum number of questions of a file. Null for all.</param>
     /// <returns>One item per task file; null if none is given.</returns>
@@ -70,7 +56,7 @@ internal sealed class QuestionOptions
             return null;
         }
 
-        var examples = parsed.GetValue(Examples) is { } path ? QuestionFile.Read(path, host.Cancellation) : null;
+        var examples = parsed.GetValue(Examples) is { } path ? QuestionFile.Read(host.DataFiles([path])[0], host.Cancellation) : null;
         return [.. host.DataFiles(paths).Select(file => QuestionFile.Read(file, host.Cancellation).Prepare(parsed.GetValue(Shots) ?? 0, examples, most))];
     }
 }

@@ -1,5 +1,4 @@
 using Nibble.Torch.Training;
-using Nibble.Torch.Data;
 using System.Diagnostics;
 using Nibble.Cli.Report;
 using Nibble.Planning;
@@ -8,7 +7,6 @@ using Nibble.Torch.Calibration;
 using Nibble.Torch.Models;
 using Nibble.Torch.Planning;
 using Nibble.Torch.Qat;
-using Nibble.Torch.Tasks;
 
 namespace Nibble.Cli.Comparison;
 
@@ -23,9 +21,6 @@ internal sealed record ComparisonEstimate(
 {
     private const int Steps = 3;
 
-    /// <summary>The number of windows or texts to score: enough to time one.</summary>
-    private static int PiecesOf(ITaskData data, int? context) => Math.Min(context is null ? 128 : 2, data.CountPieces(context ?? 1));
-
     /// <summary>Measures the times.</summary>
     /// <param name="open">Opens the float model, with the head of its task.</param>
     /// <param name="options">The comparison.</param>
@@ -36,27 +31,25 @@ internal sealed record ComparisonEstimate(
         var recipe = options.Recipes[0];
         var machine = MachineSpeed.Measure();
         var costs = options.PtqRecipes.Select(item => (item.Name, Seconds: PtqCost(model, item, options).Seconds(machine))).ToList();
-        var pieces = PiecesOf(options.Evaluation, options.Context);
+        var (measure, sample) = (options.Measure, options.Measure.SampleCount);
         var started = Stopwatch.GetTimestamp();
-        ModelTasks.Of(model.Definition).Evaluate(
-            model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = pieces }, progress: null, cancellation);
-        var all = Math.Min(options.Windows ?? int.MaxValue, options.Evaluation.CountPieces(options.Context ?? 1));
-        var score = Stopwatch.GetElapsedTime(started).TotalSeconds / pieces * all;
+        measure.Score(model, reference: null, sample, progress: null, cancellation);
+        var score = Stopwatch.GetElapsedTime(started).TotalSeconds / sample * measure.Count;
 
         // A recipe may give a head that is tied to the embedding its own matrix.
         using var untied = options.FineTuning is null ? LoadedModel.OpenToTrain(options.Model, recipe, options.Task) : null;
         var settings = recipe.Qat with { Steps = Steps, BatchSize = options.Qat.BatchSize, SequenceLength = options.Qat.SequenceLength };
         var step = StepSeconds(untied ?? model, recipe, settings, options, cancellation);
-        // Every score also runs the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
+        // A score may also run the float model. A fine-tuning step has no quantizers and takes at most as long as a QAT step.
         var runs = new Dictionary<string, double> { [ComparisonRunner.FloatName] = score };
-        costs.ForEach(cost => runs[ComparisonRunner.PtqName(cost.Name)] = cost.Seconds + (2 * score));
+        costs.ForEach(cost => runs[ComparisonRunner.PtqName(cost.Name)] = cost.Seconds + (measure.Passes * score));
         List<(string Name, int Steps)> trainings =
         [
             .. options.HasControl(model.Definition.Task!.Value) ? [(ComparisonRunner.ControlName, options.Qat.Steps)] : Array.Empty<(string, int)>(),
             .. options.Recipes.Select(item => (ComparisonRunner.QatName(item.Name), options.Qat.Steps)),
             .. options.Hybrids.Select(item => (ComparisonRunner.HybridName(item), item.Qat.Steps)),
         ];
-        trainings.ForEach(training => runs[training.Name] = (training.Steps * step) + (2 * score));
+        trainings.ForEach(training => runs[training.Name] = (training.Steps * step) + (measure.Passes * score));
         var fineTuning = (options.FineTuning?.Steps ?? 0) * step;
         if (fineTuning > 0)
         {
@@ -65,7 +58,7 @@ internal sealed record ComparisonEstimate(
 
         return new ComparisonEstimate(
             fineTuning, costs.Sum(cost => cost.Seconds), trainings.Sum(training => training.Steps) * step,
-            ((2 * (costs.Count + trainings.Count)) + 1) * score, runs);
+            ((measure.Passes * (costs.Count + trainings.Count)) + 1) * score, runs);
     }
 
     /// <summary>The estimate as a sentence.</summary>

@@ -8,7 +8,7 @@ namespace Nibble.Cli.Comparison;
 /// <param name="Model">The checkpoint's folder.</param>
 /// <param name="Task">The task; null for the one that the folder specifies.</param>
 /// <param name="Training">The data that PTQ calibrates on, and QAT and the control train on.</param>
-/// <param name="Evaluation">The data that every variant is scored on.</param>
+/// <param name="Measure">What every variant is scored on.</param>
 /// <param name="Recipes">One recipe per width.</param>
 /// <param name="PtqRecipes">The same recipes with the algorithms of PTQ, in the same order; once for each combination of algorithms.</param>
 /// <param name="Hybrids">Recipes that use both methods. Each is trained with its own settings.</param>
@@ -17,7 +17,7 @@ internal sealed record ComparisonOptions(
     string Model,
     TaskConfig? Task,
     ITaskData Training,
-    ITaskData Evaluation,
+    IComparisonMeasure Measure,
     IReadOnlyList<Recipe> Recipes,
     IReadOnlyList<Recipe> PtqRecipes,
     IReadOnlyList<Recipe> Hybrids,
@@ -25,12 +25,6 @@ internal sealed record ComparisonOptions(
 {
     /// <summary>Settings to fine-tune a checkpoint that has no head for the task; null if it has one.</summary>
     public QatSettings? FineTuning { get; init; }
-
-    /// <summary>Tokens per evaluation window; null for tasks that score one text at a time.</summary>
-    public int? Context { get; init; }
-
-    /// <summary>Most windows, texts or pairs to score; null for all.</summary>
-    public int? Windows { get; init; }
 
     /// <summary>The prompt that every variant continues; null for a model that generates no text.</summary>
     public string? Prompt { get; init; }

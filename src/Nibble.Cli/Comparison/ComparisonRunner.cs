@@ -59,7 +59,7 @@ internal sealed class ComparisonRunner : IDisposable
         (original, fineTuning) = options.FineTuning is { } settings ? FineTune(settings, open) : (LoadedModel.Open(options.Model, options.Task), null);
         asked = options.FineTuning is null ? options.Task : null;
         task = ModelTasks.Of(original.Definition);
-        scale = QualityScale.Of(task.Kind);
+        scale = options.Measure.Scale;
         var variants = options.PtqRecipes.Concat(options.Recipes).Concat(options.Hybrids);
         DiskSpace.Require(job.Variants, variants.Sum(original.CountArtifactBytes), "the artifacts of all variants");
     }
@@ -91,8 +91,8 @@ internal sealed class ComparisonRunner : IDisposable
             Task = task.Kind,
             FineTuning = fineTuning,
             Model = new ComparedModel(original.Name, options.Model, model.Definition.ModelType, model.ParameterCount(), quantized, original.Bytes),
-            Training = new TrainingData(options.Training.Name, options.Training.Count, scale.IsText ? "tokens" : "texts"),
-            Evaluation = new EvaluationData(options.Evaluation.Name, scored.Count, scale.Pieces, scored.Predictions, options.Context),
+            Training = new TrainingData(options.Training.Name, options.Training.Count, task.Kind == ModelTask.LanguageModelling ? "tokens" : "texts"),
+            Evaluation = new EvaluationData(options.Measure.Name, scored.Count, scale.Pieces, scored.Predictions, options.Measure.Context),
             Qat = options.Qat,
             Machine = Environs.Machine(),
             Versions = Environs.Versions(),
@@ -307,14 +307,12 @@ internal sealed class ComparisonRunner : IDisposable
         .FirstOrDefault(recipe => recipe.Rules[^1] is var other && other.Weights!.Bits == rule.Weights!.Bits
             && other.Activations?.Scheme.Bits == rule.Activations?.Scheme.Bits)?.Name;
 
-    private TaskScore Evaluate(LoadedModel model, IQuantizableModel? reference) => task.Evaluate(
-        model.Model, options.Evaluation, new ScoreOptions { Context = options.Context, Count = options.Windows, Reference = reference }, progress,
-        cancellation);
+    private TaskScore Evaluate(LoadedModel model, LoadedModel? reference) => options.Measure.Score(model, reference, most: null, progress, cancellation);
 
     /// <summary>The part of a run that comes from its predictions. The caller fills in the rest.</summary>
     private ComparisonRun Score(LoadedModel model)
     {
-        var scored = Evaluate(model, original.Model);
+        var scored = Evaluate(model, original);
         return new ComparisonRun
         {
             Name = string.Empty,

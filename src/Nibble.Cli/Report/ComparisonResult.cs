@@ -23,7 +23,7 @@ internal sealed record ComparisonResult
     public required ModelTask Task { get; init; }
 
     /// <summary>The scale that quality is measured on.</summary>
-    public QualityScale Scale => QualityScale.Of(Task);
+    public QualityScale Scale => Evaluation.Unit == QualityScale.OfQuestions.Pieces ? QualityScale.OfQuestions : QualityScale.Of(Task);
 
     /// <summary>How the float model was fine-tuned for its task; null if the checkpoint already had a head.</summary>
     public FineTuning? FineTuning { get; init; }
@@ -95,10 +95,10 @@ internal sealed record TrainingData(string Name, long Count, string Unit);
 
 /// <summary>Data to score a model on.</summary>
 /// <param name="Name">The name of the data.</param>
-/// <param name="Count">The number of windows, texts or pairs scored.</param>
-/// <param name="Unit">The unit: windows, texts or pairs.</param>
-/// <param name="Predictions">The number of tokens predicted, or of texts or pairs answered.</param>
-/// <param name="Context">Tokens per window; null for texts and pairs.</param>
+/// <param name="Count">The number of windows, texts, pairs or questions scored.</param>
+/// <param name="Unit">The unit: windows, texts, pairs or questions.</param>
+/// <param name="Predictions">The number of tokens predicted, or of texts, pairs or questions answered.</param>
+/// <param name="Context">Tokens per window; null unless windows are scored.</param>
 internal sealed record EvaluationData(string Name, int Count, string Unit, long Predictions, int? Context);
 
 /// <summary>The machine that ran the comparison.</summary>

@@ -1,3 +1,4 @@
+using Nibble.Models;
 using Nibble.Recipes;
 using System.Globalization;
 using System.Xml.Linq;
@@ -159,7 +160,7 @@ internal static class HtmlReport
                 Fact("Model", $"{model.Name} ({model.Family}), {Numbers.Count(model.Parameters)} parameters, {Numbers.Count(model.QuantizedParameters)} of "
                     + $"them in quantized layers, {Numbers.Bytes(model.Bytes)}, from {model.Path}"),
                 Fact("Recipes", recipes.Count == 0 ? "none" : string.Join(", ", recipes)),
-                Fact(result.Scale.IsText ? "Training text" : "Training data",
+                Fact(result.Task == ModelTask.LanguageModelling ? "Training text" : "Training data",
                     $"{result.Training.Name}, {Numbers.Count(result.Training.Count)} {result.Training.Unit}"),
                 Fact(
                     result.Scale.IsText ? "Evaluation text" : "Evaluation data",
@@ -174,8 +175,8 @@ internal static class HtmlReport
                     : null,
                 result.Qat is { } qat
                     ? Fact("Training", $"{Numbers.Count(qat.Steps)} steps of {qat.BatchSize} "
-                        + $"{(result.Scale.IsText ? $"× {qat.SequenceLength} tokens" : "texts")}, learning rate {Numbers.Plain(qat.LearningRate)}, "
-                        + $"gradient by {Estimator(qat)}")
+                        + $"{(result.Task == ModelTask.LanguageModelling ? $"× {qat.SequenceLength} tokens" : "texts")}, "
+                        + $"learning rate {Numbers.Plain(qat.LearningRate)}, gradient by {Estimator(qat)}")
                     : null,
                 Fact("Seed", result.Seed.ToString(CultureInfo.InvariantCulture)),
                 Fact("Scoring float", $"{Numbers.Duration(result.Baseline.Seconds)}, peak memory {Numbers.Bytes(result.Baseline.PeakBytes)}"),
@@ -217,6 +218,17 @@ internal static class HtmlReport
 
     private static List<XElement> OfAnswers(QualityScale scale)
     {
+        if (scale == QualityScale.OfQuestions)
+        {
+            return
+            [
+                Fact("Accuracy", "The share of questions whose most likely answer is correct, per character where answers have different lengths. With several "
+                    + "task files, the mean of their accuracies. Higher is better."),
+                Fact("Loss", "The float model's accuracy minus the variant's, in points (hundredths)."),
+                Fact("Same answers", "How often the variant and the float model find the same answer most likely, whether or not it is correct."),
+            ];
+        }
+
         List<XElement> facts =
         [
             scale.CountsAnswers

@@ -38,6 +38,10 @@ internal sealed class QualityScale
     private static readonly QualityScale OfNumbers = InPoints("rank correlation", "Spearman", "texts", "sq. diff.", agreement: null);
     private static readonly QualityScale OfVectors = InPoints("rank correlation", "Spearman", "pairs", divergence: null, "cosine");
 
+    /// <summary>The scale of multiple-choice and cloze questions.</summary>
+    public static QualityScale OfQuestions { get; } =
+        InPoints(Classification.Accuracy, Classification.Accuracy, "questions", divergence: null, "same answers");
+
     private QualityScale()
     {
     }
@@ -57,7 +61,7 @@ internal sealed class QualityScale
     /// <summary>The column heading for the agreement of answers with the float model's; null for regression.</summary>
     public required string? AgreementHeading { get; init; }
 
-    /// <summary>The unit that is scored: windows, texts or pairs.</summary>
+    /// <summary>The unit that is scored: windows, texts, pairs or questions.</summary>
     public required string Pieces { get; init; }
 
     /// <summary>The largest loss that counts as small.</summary>
@@ -69,11 +73,11 @@ internal sealed class QualityScale
     /// <summary>The largest loss of a usable variant.</summary>
     public required double Usable { get; init; }
 
-    /// <summary>Whether the task is language modelling.</summary>
+    /// <summary>Whether the prediction of text is scored.</summary>
     public bool IsText => this == OfText;
 
     /// <summary>Whether answers are right or wrong, so that their number has binomial noise.</summary>
-    public bool CountsAnswers => this == OfClasses;
+    public bool CountsAnswers => this == OfClasses || this == OfQuestions;
 
     /// <summary>The scale of a task.</summary>
     public static QualityScale Of(ModelTask task) => task switch

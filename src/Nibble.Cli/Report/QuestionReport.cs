@@ -41,12 +41,12 @@ internal sealed record QuestionReport(string Model, string Engine, string? Refer
                 string First(string text) => i == 0 ? text : string.Empty;
                 string[] compared = other is null ? [] :
                 [
-                    Shown(other.Name, other.Estimate, signed: false), Shown(metric.Name, metric.Over(other), signed: true),
+                    Shown(other.Name, other.Scored, signed: false), Shown(metric.Name, metric.Over(other), signed: true),
                     First(Numbers.Share(own.Agreement(reference!))),
                 ];
                 string[] cells =
                 [
-                    First(own.File.Name), metric.Name, Shown(metric.Name, metric.Estimate, signed: false), .. compared,
+                    First(own.File.Name), metric.Name, Shown(metric.Name, metric.Scored, signed: false), .. compared,
                     First(Numbers.Count(own.File.Questions.Count)),
                 ];
                 table.AddRow(cells.Select(cell => new Text(cell)));
@@ -63,17 +63,17 @@ internal sealed record QuestionReport(string Model, string Engine, string? Refer
 
     private static EvaluatedMetric Entry(QuestionMetric metric, QuestionMetric? reference)
     {
-        var difference = reference is null ? default(Estimate?) : metric.Over(reference);
+        var difference = reference is null ? default(ScoredValue?) : metric.Over(reference);
         return new EvaluatedMetric(
-            metric.Name, metric.Value, metric.Estimate.Error, reference?.Value, reference?.Estimate.Error, difference?.Value, difference?.Error);
+            metric.Name, metric.Value, metric.Scored.Error, reference?.Value, reference?.Scored.Error, difference?.Value, difference?.Error);
     }
 
     /// <summary>A value and its standard error; accuracies in percent.</summary>
-    private static string Shown(string metric, Estimate estimate, bool signed)
+    private static string Shown(string metric, ScoredValue scored, bool signed)
     {
         var scale = metric == QuestionMetric.Perplexity ? 1 : 100;
         var format = signed ? "+0.00;-0.00;0.00" : "0.00";
         string Text(double value, string form) => double.IsFinite(value) ? (value * scale).ToString(form, CultureInfo.InvariantCulture) : "∞";
-        return Text(estimate.Value, format) + (estimate.Error is { } error ? $" ± {Text(error, "0.00")}" : string.Empty);
+        return Text(scored.Value, format) + (scored.Error is { } error ? $" ± {Text(error, "0.00")}" : string.Empty);
     }
 }

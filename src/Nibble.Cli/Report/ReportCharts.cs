@@ -1,3 +1,4 @@
+using Nibble.Models;
 using System.Xml.Linq;
 using static Nibble.Cli.Report.Html;
 
@@ -107,7 +108,7 @@ internal static class ReportCharts
         var chart = new SvgChart(
             ChartScale.Linear([1, result.Runs.SelectMany(run => run.TrainingLosses).Max(loss => loss.Step)], room: 0),
             ChartScale.Logarithmic(points.Select(point => point.Y)), "training step",
-            result.Scale.IsText ? "loss of the batch, nats, logarithmic" : "loss of the batch, logarithmic",
+            result.Task == ModelTask.LanguageModelling ? "loss of the batch, nats, logarithmic" : "loss of the batch, logarithmic",
             SvgChart.RoomFor(curves.Select(curve => curve.Label)));
         curves.ForEach(curve => chart.Line(curve.Style, curve.Points));
         chart.EndLabels(curves.Select(curve => (curve.Style, curve.Label, curve.Points[^1].Y)));

@@ -105,6 +105,45 @@ public sealed class EvalTasksTests : IDisposable
     }
 
     [Fact]
+    public async Task CompareJudgesByQuestions()
+    {
+        var stories = folder.Write("stories.jsonl", StoryQuestions.Of(BuiltInModel.EvaluationText, 30));
+        var words = folder.Write("words.jsonl", string.Join('\n', Enumerable.Range(0, 10).Select(i => $$"""{"text":"Once upon a time there was a {{i}} fox"}""")));
+        string[] compare =
+        [
+            "compare", BuiltInModel.Folder, "--data", BuiltInModel.TrainingText, "--tasks", stories, "--tasks", words, "--bits", "2", "--algorithms", "rtn",
+            "--steps", "1", "--threads", "1",
+        ];
+        var run = await CommandRun.Succeeds([.. compare, "--json", "-o", folder.At("out")]);
+        var (evaluation, baseline) = (run.Json.GetProperty("evaluation"), run.Json.GetProperty("baseline"));
+        Assert.Equal(("points", "questions", 40, "stories + words"),
+            (Text(run.Json, "lossUnit"), Text(evaluation, "unit"), evaluation.GetProperty("count").GetInt32(), Text(evaluation, "name")));
+        Assert.Equal(JsonValueKind.Null, evaluation.GetProperty("context").ValueKind);
+        Assert.Equal(["accuracy", "stories/acc", "stories/acc_norm", "words/acc", "words/perplexity"],
+            baseline.GetProperty("metrics").EnumerateObject().Select(metric => metric.Name).Order(StringComparer.Ordinal));
+
+        // The same artifact has the same scores by itself.
+        var item = run.Json.GetProperty("runs").EnumerateArray().Single(item => Text(item, "method") == "ptq");
+        var eval = (await CommandRun.Succeeds(
+            "eval", folder.At("out/ptq-w2a16-g32-rtn"), "--reference", BuiltInModel.Folder, "--tasks", stories, "--tasks", words, "--threads", "1", "--json")).Json;
+        var values = Metrics(eval).ConvertAll(metric => metric.GetProperty("value").GetDouble());
+        var agreements = eval.GetProperty("tasks").EnumerateArray().Select(task => task.GetProperty("agreement").GetDouble()).ToList();
+        Assert.Equal(values[1], item.GetProperty("metrics").GetProperty("stories/acc_norm").GetDouble());
+        Assert.Equal((values[1] + values[2]) / 2, item.GetProperty("quality").GetDouble(), 1e-9);
+        Assert.Equal(100 * (baseline.GetProperty("quality").GetDouble() - item.GetProperty("quality").GetDouble()), item.GetProperty("lossDifference").GetDouble(), 1e-9);
+        Assert.Equal(((30 * agreements[0]) + (10 * agreements[1])) / 40, item.GetProperty("agreement").GetDouble(), 1e-9);
+
+        // The report is made from the document alone.
+        File.Delete(folder.At("out/report.html"));
+        await CommandRun.Succeeds("report", folder.At("out"));
+        var report = await File.ReadAllTextAsync(folder.At("out/report.html"), TestContext.Current.CancellationToken);
+        Assert.Contains("same answers", report, StringComparison.Ordinal);
+        Assert.Contains("The share of questions whose most likely answer is correct", report, StringComparison.Ordinal);
+        var again = await CommandRun.Of(["compare", .. compare[1..6], "--tasks", stories, "-o", folder.At("twice")]);
+        Assert.Contains("two task files are named stories", again.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task WhatCannotBeScoredIsRefused()
     {
         var broken = folder.Write("broken.jsonl", Animals + "\n{\"context\":\"a\",\"choices\":[\"b\"],\"answer\":0}");

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Nibble.Files;
 
@@ -14,6 +16,30 @@ internal sealed record QuestionFile(string Name, QuestionLayout Layout, IReadOnl
 
     /// <summary>The number of examples before each question.</summary>
     public int Shots { get; private init; }
+
+    /// <summary>A hash of everything that scores depend on.</summary>
+    public string Hash
+    {
+        get
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            foreach (var question in Questions)
+            {
+                // The length before each text tells "ab", "c" from "a", "bc".
+                foreach (var text in question.Candidates.SelectMany(candidate => new[] { candidate.Context, candidate.Continuation }).Prepend(question.Prefix))
+                {
+                    var bytes = Encoding.UTF8.GetBytes(text);
+                    hash.AppendData(BitConverter.GetBytes(bytes.Length));
+                    hash.AppendData(bytes);
+                }
+
+                hash.AppendData(BitConverter.GetBytes(question.Candidates.Count));
+                hash.AppendData(BitConverter.GetBytes(question.Answer));
+            }
+
+            return $"{Layout.Name} {Convert.ToHexStringLower(hash.GetHashAndReset())}";
+        }
+    }
 
     /// <summary>Reads a file of JSON lines.</summary>
     /// <param name="path">The file, which may be a pipe.</param>

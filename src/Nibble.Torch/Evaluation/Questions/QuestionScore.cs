@@ -3,7 +3,7 @@ namespace Nibble.Torch.Evaluation.Questions;
 /// <summary>A value with its standard error.</summary>
 /// <param name="Value">The value.</param>
 /// <param name="Error">The standard error. Null for a single question, or if a model gives an answer no probability at all.</param>
-internal readonly record struct Estimate(double Value, double? Error);
+internal readonly record struct ScoredValue(double Value, double? Error);
 
 /// <summary>A metric of the answers to a task file.</summary>
 /// <param name="Name">Its name, as in lm-evaluation-harness.</param>
@@ -24,13 +24,13 @@ internal sealed record QuestionMetric(string Name, double Value, IReadOnlyList<d
     public const string Perplexity = "perplexity";
 
     /// <summary>The value with its standard error: the deviation of the parts, with n - 1 degrees of freedom, divided by the root of n.</summary>
-    public Estimate Estimate => new(Value, ErrorOf(Parts));
+    public ScoredValue Scored => new(Value, ErrorOf(Parts));
 
     /// <summary>The difference from the same metric of a reference on the same questions. Its standard error is that of the differences of the parts.</summary>
-    public Estimate Over(QuestionMetric reference)
+    public ScoredValue Over(QuestionMetric reference)
     {
         ArgumentNullException.ThrowIfNull(reference);
-        return new Estimate(Value - reference.Value, ErrorOf([.. Parts.Zip(reference.Parts, (own, other) => own - other)]));
+        return new ScoredValue(Value - reference.Value, ErrorOf([.. Parts.Zip(reference.Parts, (own, other) => own - other)]));
     }
 
     /// <summary>A mean.</summary>
@@ -58,6 +58,9 @@ internal sealed record QuestionMetric(string Name, double Value, IReadOnlyList<d
 /// <param name="Answers">The index of the most likely answer to each question. For a cloze, 0 if it is completed correctly and 1 if not.</param>
 internal sealed record QuestionScore(QuestionFile File, IReadOnlyList<QuestionMetric> Metrics, int Truncated, IReadOnlyList<int> Answers)
 {
+    /// <summary>The metric that counts: <c>acc_norm</c> where answers have different lengths, otherwise <c>acc</c>.</summary>
+    public QuestionMetric Main => Metrics.FirstOrDefault(metric => metric.Name == QuestionMetric.NormalizedAccuracy) ?? Metrics[0];
+
     /// <summary>The share of questions to which a reference gives the same answer, 0 to 1.</summary>
     public double Agreement(QuestionScore reference)
     {

@@ -100,7 +100,7 @@ public sealed class QuestionScorerTests : IDisposable
         Assert.Equal((QuestionMetric.NormalizedAccuracy, 0.25), (norm.Name, norm.Value));
 
         // sqrt(p (1 - p) / (n - 1)).
-        Assert.Equal(Math.Sqrt(0.75 * 0.25 / 3), acc.Estimate.Error!.Value, 1e-12);
+        Assert.Equal(Math.Sqrt(0.75 * 0.25 / 3), acc.Scored.Error!.Value, 1e-12);
         Assert.Equal([1L, 2, 3, 4], told.All.Select(progress => progress.Done));
         Assert.Equal([0, 0, 0, 0], score.Answers);
 
@@ -124,8 +124,8 @@ public sealed class QuestionScorerTests : IDisposable
         // Losses of 2 and 3.
         var perplexity = score.Metrics[1];
         Assert.Equal(Math.Exp(2.5), perplexity.Value, 1e-9);
-        Assert.Equal(Math.Exp(2.5) * Math.Sqrt(0.5 / 2), perplexity.Estimate.Error!.Value, 1e-9);
-        Assert.Null(QuestionScorer.Score(new FakeScorer(tokens => -tokens), file.Prepare(0, null, 1)).Metrics[0].Estimate.Error);
+        Assert.Equal(Math.Exp(2.5) * Math.Sqrt(0.5 / 2), perplexity.Scored.Error!.Value, 1e-9);
+        Assert.Null(QuestionScorer.Score(new FakeScorer(tokens => -tokens), file.Prepare(0, null, 1)).Metrics[0].Scored.Error);
     }
 
     [Fact]
