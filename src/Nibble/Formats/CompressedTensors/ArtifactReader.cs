@@ -6,7 +6,8 @@ using Nibble.Formats.Safetensors;
 
 namespace Nibble.Formats.CompressedTensors;
 
-/// <summary>An artifact on disk. Opening it reads the manifest and the file's header; tensors are read on demand, so that one layer has to be in memory.</summary>
+/// <summary>An artifact on disk.</summary>
+/// <remarks>Opening it reads the manifest and the file's header. Tensors are read on demand, so that only one layer has to be in memory.</remarks>
 internal sealed class ArtifactReader : IDisposable
 {
     private readonly SafetensorsFile file;
