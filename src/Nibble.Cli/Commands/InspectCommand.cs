@@ -88,6 +88,13 @@ internal static class InspectCommand
             linearBytes += layer.Name == Head ? 0 : bytes;
         }
 
+        // Norms, biases and tables have no row in the table, but a broken value in them is an error all the same.
+        var rows = layers.Select(layer => layer.Name + ".weight").ToHashSet(StringComparer.Ordinal);
+        foreach (var tensor in model.Definition.Tensors.Where(tensor => !rows.Contains(tensor.Name)))
+        {
+            model.RequireFinite(tensor);
+        }
+
         var linears = layers.Sum(layer => (long)layer.Rows * layer.Columns);
         var sizes = Widths.ToDictionary(
             bits => $"w{bits}a16-g{GroupSize}",

@@ -144,6 +144,24 @@ internal sealed class StoredModel : IDisposable
         }
     }
 
+    /// <summary>Reads a tensor once, a part at a time, to find NaN and infinity. Quantized tensors are checked when their layer is read.</summary>
+    /// <exception cref="NibbleException">A value is NaN or infinite. The message names it.</exception>
+    public void RequireFinite(TensorDefinition tensor)
+    {
+        const string suffix = ".weight";
+        if ((tensor.Name.EndsWith(suffix, StringComparison.Ordinal) && IsQuantized(tensor.Name[..^suffix.Length]))
+            || (checkpoint is not null && !checkpoint.HeldTensors.Contains(tensor.Name)))
+        {
+            return;
+        }
+
+        var values = new float[Math.Min(tensor.Count, 1 << 20)];
+        for (var start = 0L; start < tensor.Count; start += values.Length)
+        {
+            Read(tensor.Name, start, values.AsSpan(0, (int)Math.Min(values.Length, tensor.Count - start)));
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
