@@ -14,14 +14,14 @@ namespace Nibble.Torch.Evaluation.Questions;
 /// <param name="tokenizer">Its tokenizer.</param>
 internal sealed class SimulatedContinuations(IDecoder model, TextTokenizer tokenizer) : IContinuationScorer, IDisposable
 {
-    /// <summary>The tokens of a context that are computed at once. Each has logits for the whole vocabulary.</summary>
-    private const int PieceTokens = 512;
-
-    /// <summary>The maximum number of logits of a batch.</summary>
-    private const long BatchLogits = 1 << 27;
-
     private KeyValueCache cache = new(model.Definition.Layers);
     private IReadOnlyList<int> cached = [];
+
+    /// <summary>The number of tokens of a context that are computed at once. Each has logits for the whole vocabulary. Default: 512.</summary>
+    public int PieceTokens { get; init; } = 512;
+
+    /// <summary>The maximum number of logits of a batch of more than one continuation. Default: 2^27, 512 MiB.</summary>
+    public long BatchLogits { get; init; } = 1 << 27;
 
     /// <inheritdoc/>
     public int MaxSequence => model.Definition.MaxSequence;

@@ -1,6 +1,8 @@
+using Nibble.Recipes;
 using Nibble.Tests.Shared;
 using Nibble.Torch.Evaluation.Questions;
 using Nibble.Torch.Models;
+using Nibble.Torch.Ptq;
 using Nibble.Torch.Tests.Models;
 using Nibble.Torch.Tests.Shared;
 using static TorchSharp.torch;
@@ -35,6 +37,39 @@ public sealed class QuestionScorerTests : IDisposable
                 Assert.Equal(sum, pair.Second.LogLikelihood, 1e-4);
                 Assert.Equal(greedy, pair.Second.IsGreedy);
             });
+        }
+    }
+
+    /// <summary>A cache of quantized keys and values, shared and in pieces, holds what a whole pass computes.</summary>
+    [Theory]
+    [InlineData("w4a16-g8-kv4c")]
+    [InlineData("w8a8-static")]
+    [InlineData("w16a16-kv8")]
+    public void AnArtifactScoresTheSameInPiecesAndBatches(string preset)
+    {
+        var tiny = new TinyLlama();
+        PostTrainingQuantizer.Run(new PtqRequest(tiny.Write(folder.File("tiny")), RecipePresets.Parse(preset), folder.File("out")) { Data = Texts.Random(4200), Seed = 5 });
+        using var loaded = LoadedModel.Open(folder.File("out"));
+        using var whole = new SimulatedContinuations(loaded.Decoder, loaded.Tokenizer);
+        using var pieces = new SimulatedContinuations(loaded.Decoder, loaded.Tokenizer) { PieceTokens = 3, BatchLogits = 4 * 2 * TinyLlama.Vocabulary };
+        foreach (var context in (string[])["Which of these", "Which of them is"])
+        {
+            string[] choices = ["x", "abc", "two words", "abd", "ab", "yz"];
+            var line = $$"""{"context":"{{context}}","choices":[{{string.Join(',', choices.Select(choice => $"\"{choice}\""))}}],"answer":0}""";
+            var question = Assert.Single(Parse(line).Questions);
+            var expected = question.Candidates.Select(candidate =>
+            {
+                int[] tokens = [TinyLlama.Bos, .. Bytes(candidate.Context + candidate.Continuation)];
+                var first = tokens.Length - candidate.Continuation.Length;
+                using var scope = NewDisposeScope();
+                using var guard = no_grad();
+                var probabilities = loaded.Decoder.Logits(tensor(Array.ConvertAll(tokens, id => (long)id), 1, tokens.Length))[0].log_softmax(1);
+                return Enumerable.Range(first, tokens.Length - first).Sum(i => (double)probabilities[i - 1][tokens[i]].item<float>());
+            }).ToList();
+            foreach (var scorer in (SimulatedContinuations[])[whole, pieces])
+            {
+                Assert.All(expected.Zip(QuestionScorer.Score(scorer, question).Scores), pair => Assert.Equal(pair.First, pair.Second.LogLikelihood, 1e-3));
+            }
         }
     }
 
